@@ -1,0 +1,2 @@
+//! end_to_end
+fn main() {}

@@ -1,0 +1,2 @@
+//! frame
+fn main() {}

@@ -1,0 +1,2 @@
+//! heartbeat
+fn main() {}

@@ -1,0 +1,2 @@
+//! ring
+fn main() {}

@@ -1,0 +1,251 @@
+//! Batches of frames into a shard and of answers out of it: contiguous bytes and an index, both reused.
+//! Owns: [`FrameBatch`], [`AnswerBatch`], and who is meant by [`StreamRef`] and [`PeerId`].
+//! Called by: transport (fills and empties), shard (reads and writes), recorder, simulator.
+//! Does not: parse bodies. Invariant: every index entry lies within `bytes` and names one whole frame.
+
+use heddle_wire::frame::Frame;
+use serde::{Deserialize, Serialize};
+
+/// A stream of a connection, as transport names it: net thread, slot, and how often the slot was used.
+///
+/// The engine only gives it back with answers. One that died in the meantime is dropped by transport, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StreamRef(u64);
+
+impl StreamRef {
+    /// No stream.
+    pub const NONE: Self = Self(0);
+
+    /// The stream in `slot` of net thread `net`; `generation` starts at 1.
+    #[must_use]
+    pub const fn new(net: u8, slot: u32, generation: u32) -> Self {
+        Self((net as u64) << 56 | ((generation & 0xff_ffff) as u64) << 32 | slot as u64)
+    }
+
+    /// The net thread.
+    #[must_use]
+    pub const fn net(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    /// The slot.
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        (self.0 & 0xffff_ffff) as u32
+    }
+
+    /// How often the slot was used, modulo 2^24.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        ((self.0 >> 32) & 0xff_ffff) as u32
+    }
+}
+
+/// Who a peer is: the first 64 bits of the SHA-256 of its certificate's URI name. Equal across reconnects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PeerId(pub u64);
+
+/// Where a frame of a [`FrameBatch`] lies and where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameRef {
+    /// Start within the batch's bytes.
+    pub offset: u32,
+    /// Size with header.
+    pub size: u32,
+    /// Where the answer goes.
+    pub stream: StreamRef,
+    /// Whose certificate it came under.
+    pub peer: PeerId,
+}
+
+/// Frames for one shard, checked as far as the header goes, in the order they arrived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrameBatch {
+    bytes: Vec<u8>,
+    frames: Vec<FrameRef>,
+}
+
+impl FrameBatch {
+    /// A batch that does not allocate until it is past this size.
+    #[must_use]
+    pub fn with_capacity(bytes: usize, frames: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), frames: Vec::with_capacity(frames) }
+    }
+
+    /// Appends a frame (header and body).
+    #[inline]
+    pub fn push(&mut self, frame: &[u8], stream: StreamRef, peer: PeerId) {
+        let offset = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(frame);
+        self.frames.push(FrameRef { offset, size: frame.len() as u32, stream, peer });
+    }
+
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.frames.clear();
+    }
+
+    /// How many frames.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// True without frames.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Bytes of all frames.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The index.
+    #[must_use]
+    pub fn frames(&self) -> &[FrameRef] {
+        &self.frames
+    }
+
+    /// All bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes of a frame of this batch.
+    #[must_use]
+    #[inline]
+    pub fn frame_bytes(&self, frame: &FrameRef) -> &[u8] {
+        let start = frame.offset as usize;
+        self.bytes.get(start..start + frame.size as usize).unwrap_or_default()
+    }
+
+    /// A frame of this batch, its header read again. `None` only for a reference of another batch.
+    #[must_use]
+    #[inline]
+    pub fn frame(&self, frame: &FrameRef) -> Option<Frame<'_>> {
+        Frame::from_slice(self.frame_bytes(frame)).ok()
+    }
+}
+
+/// Where an answer of an [`AnswerBatch`] lies and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerRef {
+    /// Start within the batch's bytes.
+    pub offset: u32,
+    /// Size with header.
+    pub size: u32,
+    /// Where it goes.
+    pub stream: StreamRef,
+}
+
+/// Answers and pushes of a shard, whole frames, in the order they are to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnswerBatch {
+    bytes: Vec<u8>,
+    answers: Vec<AnswerRef>,
+}
+
+impl AnswerBatch {
+    /// A batch that does not allocate until it is past this size.
+    #[must_use]
+    pub fn with_capacity(bytes: usize, answers: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), answers: Vec::with_capacity(answers) }
+    }
+
+    /// Appends an answer that `write` appends to the bytes it is given.
+    #[inline]
+    pub fn push_with(&mut self, stream: StreamRef, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        let size = (self.bytes.len() - start) as u32;
+        self.answers.push(AnswerRef { offset: start as u32, size, stream });
+    }
+
+    /// Appends an answer.
+    #[inline]
+    pub fn push(&mut self, stream: StreamRef, frame: &[u8]) {
+        self.push_with(stream, |bytes| bytes.extend_from_slice(frame));
+    }
+
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.answers.clear();
+    }
+
+    /// How many answers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// True without answers.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    /// Bytes of all answers.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The index.
+    #[must_use]
+    pub fn answers(&self) -> &[AnswerRef] {
+        &self.answers
+    }
+
+    /// All bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes of an answer of this batch.
+    #[must_use]
+    #[inline]
+    pub fn answer_bytes(&self, answer: &AnswerRef) -> &[u8] {
+        let start = answer.offset as usize;
+        self.bytes.get(start..start + answer.size as usize).unwrap_or_default()
+    }
+
+    /// Runs of neighbouring answers for the same stream: the stream and their bytes, to be written in one piece.
+    pub fn runs(&self) -> impl Iterator<Item = (StreamRef, &[u8])> {
+        self.answers.chunk_by(|left, right| left.stream == right.stream).filter_map(|run| {
+            let (first, last) = (run.first()?, run.last()?);
+            let bytes = self.bytes.get(first.offset as usize..(last.offset + last.size) as usize)?;
+            Some((first.stream, bytes))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_join_neighbours_of_one_stream() {
+        let (a, b) = (StreamRef::new(0, 1, 1), StreamRef::new(0, 2, 1));
+        let mut batch = AnswerBatch::default();
+        batch.push(a, b"1");
+        batch.push(a, b"22");
+        batch.push(b, b"3");
+        batch.push(a, b"4");
+        let runs: Vec<_> = batch.runs().collect();
+        assert_eq!(runs, [(a, &b"122"[..]), (b, &b"3"[..]), (a, &b"4"[..])]);
+    }
+
+    #[test]
+    fn a_stream_reference_keeps_its_parts() {
+        let stream = StreamRef::new(7, u32::MAX, 0xab_cdef);
+        assert_eq!((stream.net(), stream.slot(), stream.generation()), (7, u32::MAX, 0xab_cdef));
+        assert_ne!(StreamRef::new(0, 0, 1), StreamRef::NONE);
+    }
+}

@@ -1,0 +1,2 @@
+//! The `heddle` binary.
+fn main() {}
