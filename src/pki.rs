@@ -1,1 +1,0 @@
-//! pki (to be written).
