@@ -545,8 +545,8 @@ pub(crate) fn add(cases: &mut Cases) {
 
     with("full", request, before, &register_request());
     with("minimal", request, NodeId::new("n", 1).routing_key(), &register_request_minimal());
-    with("full", response, key, &register_response());
-    with("minimal", response, NodeHandle::new(0, 0, 1).0, &register_response_minimal());
+    with("full", response, before, &register_response());
+    with("minimal", response, NodeId::new("n", 1).routing_key(), &register_response_minimal());
     with("shutdown", response, before, &register_response_shutdown());
 
     with("idle", request, key, &heartbeat_request_idle());
