@@ -20,6 +20,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::engine::inventory::Totals;
 use crate::engine::shard::ShardCounters;
 
 /// A number with one writing thread.
@@ -176,6 +177,25 @@ impl RoleMetrics {
     }
 }
 
+/// The inventory's totals.
+#[derive(Debug, Default)]
+pub struct InventoryGauge {
+    totals: ArcSwap<Totals>,
+}
+
+impl InventoryGauge {
+    /// Publishes the totals.
+    pub fn publish(&self, totals: &Totals) {
+        self.totals.store(Arc::new(*totals));
+    }
+
+    /// The last totals published.
+    #[must_use]
+    pub fn totals(&self) -> Arc<Totals> {
+        self.totals.load_full()
+    }
+}
+
 /// Parts by their thread's or role's name, in the order they were asked for.
 type Named<T> = Mutex<Vec<(String, Arc<T>)>>;
 
@@ -184,6 +204,7 @@ struct Parts {
     transports: Named<TransportMetrics>,
     shards: Named<ShardGauge>,
     roles: Named<RoleMetrics>,
+    inventory: Arc<InventoryGauge>,
 }
 
 /// The registry. Clones share it. Parts are asked for at start and then written without it.
@@ -213,6 +234,12 @@ impl Metrics {
     #[must_use]
     pub fn role(&self, name: &str) -> Arc<RoleMetrics> {
         named(&self.0.roles, name)
+    }
+
+    /// The inventory's totals.
+    #[must_use]
+    pub fn inventory(&self) -> Arc<InventoryGauge> {
+        Arc::clone(&self.0.inventory)
     }
 
     /// Every shard's counters, by name.
@@ -330,7 +357,8 @@ impl Collector for Metrics {
         let mut writer = Writer { encoder: &mut encoder };
         encode_transports(&mut writer, &self.transports())?;
         encode_shards(&mut writer, &self.shards(), &all(&self.0.shards))?;
-        encode_roles(&mut writer, &self.roles())
+        encode_roles(&mut writer, &self.roles())?;
+        encode_inventory(&mut writer, &self.inventory().totals())
     }
 }
 
@@ -443,6 +471,30 @@ fn encode_roles(writer: &mut Writer<'_, '_>, roles: &[(String, CycleStats)]) -> 
         writer.gauge(name, help, "role", roles.iter().map(|(role, stats)| (role.as_str(), read(stats))))?;
     }
     Ok(())
+}
+
+fn encode_inventory(writer: &mut Writer<'_, '_>, totals: &Totals) -> fmt::Result {
+    let only = |value: f64| std::iter::once(("default", value));
+    writer.gauge(
+        "usable_nodes",
+        "Nodes that may be given containers",
+        "partition",
+        only(totals.usable_nodes as f64),
+    )?;
+    let memory_bytes = totals.memory_mb as f64 * 1_048_576.0;
+    writer.gauge(
+        "capability_memory_bytes",
+        "Memory of nodes that are not UNHEALTHY",
+        "partition",
+        only(memory_bytes),
+    )?;
+    let cores = totals.virtual_cores as f64;
+    writer.gauge(
+        "capability_virtual_cores",
+        "Virtual cores of nodes that are not UNHEALTHY",
+        "partition",
+        only(cores),
+    )
 }
 
 #[cfg(test)]

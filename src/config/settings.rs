@@ -38,6 +38,17 @@ pub struct RmConfig {
     pub(super) entries: Vec<Entry>,
 }
 
+impl Default for RmConfig {
+    /// The table's defaults, without a file or the environment.
+    fn default() -> Self {
+        match Self::load(&ConfigSources::default()) {
+            Ok(config) => config,
+            // The table is ours, and a test loads it.
+            Err(errors) => unreachable!("the defaults do not pass the checks: {errors}"),
+        }
+    }
+}
+
 impl RmConfig {
     /// Reads, merges and checks.
     ///
