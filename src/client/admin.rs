@@ -26,6 +26,29 @@ pub struct AdminClient {
     rpc: RpcClient,
 }
 
+/// How long a graceful decommission may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deadline {
+    /// As the ResourceManager is configured.
+    #[default]
+    Configured,
+    /// This long, in whole seconds.
+    After(Duration),
+    /// For ever.
+    Never,
+}
+
+impl Deadline {
+    /// The form on the wire: seconds, negative = for ever.
+    fn seconds(self) -> Option<i32> {
+        match self {
+            Self::Configured => None,
+            Self::After(duration) => Some(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)),
+            Self::Never => Some(-1),
+        }
+    }
+}
+
 /// What a refresh did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refreshed {
@@ -138,7 +161,7 @@ impl AdminClient {
 
     /// Begins to take nodes out. Returns those that began to leave; what is not among them was not in a state to.
     ///
-    /// `timeout` is for [`DecommissionType::Graceful`]: `None` = the ResourceManager's default; whole seconds.
+    /// `deadline` is for [`DecommissionType::Graceful`].
     ///
     /// # Errors
     /// A failed or refused call.
@@ -146,14 +169,14 @@ impl AdminClient {
         &mut self,
         node_ids: &[NodeId],
         decommission_type: DecommissionType,
-        timeout: Option<Duration>,
+        deadline: Deadline,
     ) -> Result<Vec<NodeId>, ClientError> {
         let mut affected = Vec::new();
         for node_ids in node_ids.chunks(NODE_IDS_MAX) {
             let request = DecommissionNodesRequest {
                 node_ids: node_ids.to_vec(),
                 decommission_type,
-                decommission_timeout_s: timeout.map(seconds),
+                decommission_timeout_s: deadline.seconds(),
             };
             let mut shards = Shards::new(Opcode::DecommissionNodes);
             while let Some(key) = shards.key() {
@@ -190,9 +213,9 @@ impl AdminClient {
     pub async fn refresh(
         &mut self,
         decommission_type: DecommissionType,
-        timeout: Option<Duration>,
+        deadline: Deadline,
     ) -> Result<Refreshed, ClientError> {
-        let request = RefreshNodesRequest { decommission_type, decommission_timeout_s: timeout.map(seconds) };
+        let request = RefreshNodesRequest { decommission_type, decommission_timeout_s: deadline.seconds() };
         let RefreshNodesResponse { included_hosts, excluded_hosts, affected_nodes } =
             self.rpc.call(0, &request).await?;
         Ok(Refreshed { included_hosts, excluded_hosts, affected_nodes })
@@ -237,8 +260,4 @@ impl Shards {
 /// The ids in parts that fit a request; one empty part for none, which means all nodes.
 fn chunks(node_ids: &[NodeId]) -> Vec<&[NodeId]> {
     if node_ids.is_empty() { vec![&[]] } else { node_ids.chunks(NODE_IDS_MAX).collect() }
-}
-
-fn seconds(duration: Duration) -> i32 {
-    i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)
 }

@@ -6,5 +6,5 @@
 mod admin;
 mod rpc;
 
-pub use admin::{AdminClient, ClusterMetrics, Refreshed};
+pub use admin::{AdminClient, ClusterMetrics, Deadline, Refreshed};
 pub use rpc::{ClientError, ClientOptions, RpcClient};
