@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the golden frames against wire/PROTOCOL.md: every frame must decode, by that page alone, to its JSON file.
+"""Checks the golden frames against wire/PROTOCOL.md: by that page alone, every frame must decode to its JSON file, and
+what stands in the JSON file must be written as that frame, byte for byte.
 
     python3 check_golden.py [FOLDER]           ends non-zero and says what is wrong
 
@@ -16,6 +17,7 @@ import sys
 sys.dont_write_bytecode = True  # a check leaves nothing behind
 
 from heddle_decode import FrameError, Page, decode, digest_share, handle, routing_key
+from heddle_encode import encode
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 GOLDEN = os.path.join(HERE, "..", "..", "tests", "golden")
@@ -55,12 +57,16 @@ def check_frames(page, folder):
             with open(path[:-len(".bin")] + ".json", encoding="utf-8") as file:
                 expected = json.load(file)
             found = decode(page, data)
-        except (FrameError, OSError, ValueError) as error:
+            written = encode(page, expected)
+        except (FrameError, OSError, ValueError, KeyError) as error:
             faults.append("%s: %s" % (name, error))
             continue
         difference = first_difference(expected, found)
         if difference:
             faults.append("%s: %s" % (name, difference))
+        if written != data:
+            at = next((at for at, pair in enumerate(zip(written, data)) if pair[0] != pair[1]), None)
+            faults.append("%s: written from its JSON file it differs at %s" % (name, at))
         seen.add(found["record"])
         faults.extend("%s: %s" % (name, fault) for fault in check_damaged(page, data))
     return faults, len(frames), seen
