@@ -132,33 +132,6 @@ impl StageCell {
 mod tests {
     use super::*;
 
-    struct Fake {
-        is_healthy: bool,
-    }
-
-    impl Roles for Fake {
-        fn address(&self) -> SocketAddr {
-            ([127, 0, 0, 1], 1).into()
-        }
-
-        fn is_healthy(&self) -> bool {
-            self.is_healthy
-        }
-
-        fn stop(self: Box<Self>) {}
-    }
-
-    #[test]
-    fn a_role_that_ends_by_itself_ends_the_wait_and_a_healthy_one_does_not() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let error = wait(&Fake { is_healthy: false }).await.unwrap_err();
-            assert!(error.text.contains("ended by itself"), "{}", error.text);
-            let waiting = wait(&Fake { is_healthy: true });
-            assert!(tokio::time::timeout(LOOK_EVERY * 2, waiting).await.is_err());
-        });
-    }
-
     #[test]
     fn every_stage_is_kept() {
         let cell = StageCell::default();
