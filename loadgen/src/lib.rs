@@ -3,6 +3,10 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`fleet`] | the NodeManagers, pure; shared with the simulator |
+//! | [`driver`] | the fleet against a ResourceManager over QUIC |
+//! | [`proc`] | CPU time, memory and lost datagrams, from the kernel |
 #![forbid(unsafe_code)]
 
+pub mod driver;
 pub mod fleet;
+pub mod proc;
