@@ -90,6 +90,16 @@ message! {
     RecommissionNodesResponse => RecommissionNodes, true;
 }
 
+impl ArchivedRefreshNodesRequest {
+    /// Checks every value a peer chooses: any is accepted.
+    ///
+    /// # Errors
+    /// None.
+    pub const fn check(&self) -> Result<(), DecodeError> {
+        Ok(())
+    }
+}
+
 impl ArchivedDecommissionNodesRequest {
     /// Checks every value a peer chooses.
     ///

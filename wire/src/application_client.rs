@@ -92,3 +92,13 @@ impl ArchivedGetClusterNodesRequest {
         Ok(())
     }
 }
+
+impl ArchivedGetClusterMetricsRequest {
+    /// Checks every value a peer chooses: there is none.
+    ///
+    /// # Errors
+    /// None.
+    pub const fn check(&self) -> Result<(), DecodeError> {
+        Ok(())
+    }
+}

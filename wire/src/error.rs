@@ -95,26 +95,36 @@ impl RejectCode {
     }
 }
 
-/// The body of an answer with the `ERROR` flag.
+/// The body of an answer with the `REJECT` flag.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
     /// A [`RejectCode`] number. A reader that does not know it goes by the hundreds.
     pub code: u16,
     /// Milliseconds to wait before trying again; 0 where trying again does not help or may be at once.
     pub retry_after_ms: u32,
-    /// For people: the field, its value, and what would be accepted.
+    /// For people: the field, its value, and what would be accepted. At most [`TEXT_MAX`](crate::limits::TEXT_MAX)
+    /// bytes.
     pub message: String,
 }
 
 impl Reject {
-    /// A reject with this code and text.
+    /// A reject with this code and text; a longer text than [`TEXT_MAX`](crate::limits::TEXT_MAX) is cut.
     #[must_use]
     pub fn new(code: RejectCode, message: impl Into<String>) -> Self {
-        Self { code: code as u16, retry_after_ms: 0, message: message.into() }
+        let mut message = message.into();
+        message.truncate(message.floor_char_boundary(crate::limits::TEXT_MAX));
+        Self { code: code as u16, retry_after_ms: 0, message }
+    }
+
+    /// The same, with a time to wait before trying again.
+    #[must_use]
+    pub const fn retry_after_ms(mut self, milliseconds: u32) -> Self {
+        self.retry_after_ms = milliseconds;
+        self
     }
 }
 
-/// Bytes that are not a frame. After one of these the stream has no frame boundary any more.
+/// Bytes that are not a frame. After a [fatal](FrameError::is_fatal) one the stream has no frame boundary any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -162,6 +172,16 @@ pub enum FrameError {
         /// The frame's correlation id, for the answer.
         correlation_id: u64,
     },
+    /// The body is too long to be passed over, and its opcode is not in the table.
+    #[error("body_length of the unknown opcode {opcode:#06x} is {found} bytes, accepted are at most {accepted}", accepted = crate::limits::BODY_MAX)]
+    UnknownBodyTooLarge {
+        /// The opcode in the header.
+        opcode: u16,
+        /// The length in the header.
+        found: u32,
+        /// The frame's correlation id, for the answer.
+        correlation_id: u64,
+    },
     /// The stream ended inside a frame.
     #[error("stream ended {missing} bytes before the end of a frame")]
     Truncated {
@@ -179,7 +199,7 @@ impl FrameError {
             Self::UnsupportedVersion { .. } => RejectCode::UnsupportedVersion,
             Self::UnknownOpcode { .. } => RejectCode::UnknownOpcode,
             Self::BadHeader { .. } => RejectCode::BadHeader,
-            Self::BodyTooLarge { .. } => RejectCode::BodyTooLarge,
+            Self::BodyTooLarge { .. } | Self::UnknownBodyTooLarge { .. } => RejectCode::BodyTooLarge,
             Self::Truncated { .. } => RejectCode::Truncated,
         }
     }
@@ -191,9 +211,34 @@ impl FrameError {
             Self::UnsupportedVersion { correlation_id, .. }
             | Self::UnknownOpcode { correlation_id, .. }
             | Self::BadHeader { correlation_id, .. }
-            | Self::BodyTooLarge { correlation_id, .. } => correlation_id,
+            | Self::BodyTooLarge { correlation_id, .. }
+            | Self::UnknownBodyTooLarge { correlation_id, .. } => correlation_id,
             Self::BadMagic { .. } | Self::Truncated { .. } => 0,
         }
+    }
+
+    /// The opcode number to answer with: what the frame's header says, 0 when it could not be read that far.
+    ///
+    /// The answer repeats it also where it is not in our table: it is in the table of the peer that sent it.
+    #[must_use]
+    pub const fn opcode_number(&self) -> u16 {
+        match *self {
+            Self::UnknownOpcode { found, .. } => found,
+            Self::UnknownBodyTooLarge { opcode, .. } => opcode,
+            Self::BodyTooLarge { opcode, .. } => opcode as u16,
+            Self::BadMagic { .. }
+            | Self::UnsupportedVersion { .. }
+            | Self::BadHeader { .. }
+            | Self::Truncated { .. } => 0,
+        }
+    }
+
+    /// True when frame boundaries are lost, so that the stream has to end.
+    ///
+    /// False only for an unknown opcode of acceptable size: the decoder passes over that frame and goes on.
+    #[must_use]
+    pub const fn is_fatal(&self) -> bool {
+        !matches!(self, Self::UnknownOpcode { .. })
     }
 }
 
@@ -210,6 +255,14 @@ pub enum DecodeError {
         size: usize,
         /// What the validator said.
         reason: String,
+    },
+    /// The opcode has no record for this direction yet.
+    #[error("{} {} has no record in protocol version {}.{}", opcode.name(), if *is_response { "answer" } else { "request" }, crate::PROTOCOL_VERSION, crate::PROTOCOL_MINOR)]
+    NoRecord {
+        /// The method.
+        opcode: Opcode,
+        /// Whether it was an answer.
+        is_response: bool,
     },
     /// A list or text is longer than accepted.
     #[error("{field} has length {found}, accepted are at most {accepted}")]
@@ -245,12 +298,37 @@ pub enum DecodeError {
     },
 }
 
+/// A record that does not become a frame: our own fault, never a peer's.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// Its archive is longer than its opcode accepts; the peer would end the stream.
+    #[error("body of {} would be {found} bytes, accepted are at most {accepted}", opcode.name())]
+    BodyTooLarge {
+        /// The method.
+        opcode: Opcode,
+        /// Length of the archive.
+        found: usize,
+        /// The limit.
+        accepted: u32,
+    },
+    /// The serialiser refused it, for example for a text of more than a GiB.
+    #[error("record of {} does not serialise: {reason}", opcode.name())]
+    Archive {
+        /// The method.
+        opcode: Opcode,
+        /// What the serialiser said.
+        reason: String,
+    },
+}
+
 impl DecodeError {
     /// The code that goes on the wire.
     #[must_use]
     pub const fn code(&self) -> RejectCode {
         match self {
             Self::Archive { .. } => RejectCode::BadBody,
+            Self::NoRecord { .. } => RejectCode::NotSupportedYet,
             Self::TooLong { .. } | Self::OutOfRange { .. } | Self::BadText { .. } => RejectCode::BadField,
         }
     }

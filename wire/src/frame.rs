@@ -2,8 +2,8 @@
 //! Owns: the header's layout and [`FrameDecoder`], which turns arbitrary chunks of a stream into frames.
 //! Called by: doors, clients, the flight recorder, the load generator; on any thread.
 //! Does not: read bodies (see [`crate::message`]), own sockets, or allocate per frame.
-//!
-//! Invariant of the decoder: `gathered` holds the first bytes of exactly one unfinished frame, or nothing.
+//! Invariants: `gathered` holds the first bytes of exactly one unfinished frame, or nothing; `skip` > 0 only while it is
+//! empty; the sequence of frames and errors depends on the bytes of the stream alone, not on its chunks.
 
 use crate::error::FrameError;
 use crate::limits::BODY_MAX;
@@ -84,7 +84,8 @@ impl Flags {
         self.0
     }
 
-    /// Flags from bits; `None` where a bit outside [`Flags::ALL`] is set, or `ERROR`/`PUSH` without `RESPONSE`.
+    /// Flags from bits; `None` for anything but the four combinations above: a bit outside [`Flags::ALL`], `REJECT` or
+    /// `PUSH` without `RESPONSE`, or both of them.
     #[must_use]
     pub const fn from_bits(bits: u16) -> Option<Self> {
         match bits {
@@ -178,6 +179,8 @@ impl FrameHeader {
     }
 }
 
+// The setters below patch frames that were written before: a template of an answer or a beat, a relayed frame.
+
 /// Overwrites the routing key of a frame that lies in `frame`, at its start. Does nothing on a shorter slice.
 pub fn set_routing_key(frame: &mut [u8], routing_key: u64) {
     if let Some(field) = frame.get_mut(offset::ROUTING_KEY..HEADER_SIZE) {
@@ -189,6 +192,15 @@ pub fn set_routing_key(frame: &mut [u8], routing_key: u64) {
 pub fn set_correlation_id(frame: &mut [u8], correlation_id: u64) {
     if let Some(field) = frame.get_mut(offset::CORRELATION_ID..offset::ROUTING_KEY) {
         field.copy_from_slice(&correlation_id.to_le_bytes());
+    }
+}
+
+/// Overwrites the body length of a frame that lies in `frame`, at its start. Does nothing on a shorter slice.
+///
+/// For whoever writes a body by hand behind a header; the length is not checked against the opcode's limit.
+pub fn set_body_length(frame: &mut [u8], body_length: u32) {
+    if let Some(field) = frame.get_mut(offset::BODY_LENGTH..offset::CORRELATION_ID) {
+        field.copy_from_slice(&body_length.to_le_bytes());
     }
 }
 
@@ -220,7 +232,7 @@ impl<'a> Frame<'a> {
         self.bytes.get(HEADER_SIZE..).unwrap_or_default()
     }
 
-    /// The frame that fills `bytes` exactly.
+    /// The frame at the start of `bytes`; what follows it is left alone.
     ///
     /// # Errors
     /// A header's fault; [`FrameError::Truncated`] where the length does not fit.
@@ -230,10 +242,10 @@ impl<'a> Frame<'a> {
         };
         let header = FrameHeader::from_bytes(head)?;
         let size = HEADER_SIZE + header.body_length as usize;
-        if bytes.len() < size {
-            return Err(FrameError::Truncated { missing: missing(size, bytes.len()) });
+        match bytes.get(..size) {
+            Some(bytes) => Ok(Self { header, bytes }),
+            None => Err(FrameError::Truncated { missing: missing(size, bytes.len()) }),
         }
-        Ok(Self { header, bytes: &bytes[..size] })
     }
 }
 
@@ -244,23 +256,34 @@ fn missing(wanted: usize, found: usize) -> u32 {
 /// Turns the chunks of one stream into frames, without reading or waiting by itself.
 ///
 /// A frame that lies in one chunk is yielded in place. One that straddles chunks is gathered into a buffer that is
-/// kept for the next. Memory: at most one frame, [`FRAME_SIZE_MAX`]; it grows only with bytes that really arrived, and
-/// falls back to [`FrameDecoder::KEPT_MAX`] when the frame was a large one.
+/// kept for the next. The result does not depend on where the chunks are cut.
+///
+/// Memory: at most one frame, [`FRAME_SIZE_MAX`]. The buffer grows only with bytes that really arrived, never past the
+/// frame, and falls back to [`FrameDecoder::KEPT_MAX`] when the frame was a large one.
 ///
 /// ```
 /// # use heddle_wire::frame::*;
-/// # use heddle_wire::{Opcode};
+/// # use heddle_wire::Opcode;
 /// let header = FrameHeader { opcode: Opcode::NodeHeartbeat, flags: Flags::REQUEST, body_length: 2, correlation_id: 7, routing_key: 9 };
-/// let mut bytes = header.to_bytes().to_vec();
-/// bytes.extend_from_slice(b"hi");
+/// let mut stream = header.to_bytes().to_vec();
+/// stream.extend_from_slice(b"hi");
+/// stream.extend_from_within(..);
 /// let mut decoder = FrameDecoder::new();
-/// let (mut first, mut second) = bytes.split_at(33);
-/// assert_eq!(decoder.next_frame(&mut first).unwrap(), None);
-/// assert_eq!(decoder.next_frame(&mut second).unwrap().unwrap().body(), b"hi");
+/// let mut bodies = Vec::new();
+/// for chunk in stream.chunks(33) {
+///     let mut input = chunk;
+///     while let Some(frame) = decoder.next_frame(&mut input)? {
+///         bodies.push(frame.body().to_vec());
+///     }
+/// }
+/// decoder.finish()?;
+/// assert_eq!(bodies, [b"hi", b"hi"]);
+/// # Ok::<(), heddle_wire::FrameError>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
-    /// First bytes of an unfinished frame. Cleared at the call after the one that yielded it.
+    /// First bytes of an unfinished frame. Cleared at the call after the one that yielded it. After a fatal error: the
+    /// faulty header, so that every later call fails in the same way.
     gathered: Vec<u8>,
     /// The gathered frame was yielded.
     yielded: bool,
@@ -271,6 +294,9 @@ pub struct FrameDecoder {
 impl FrameDecoder {
     /// Capacity kept between gathered frames, bytes: the decoder's share of a connection's memory.
     pub const KEPT_MAX: usize = 4 * 1024;
+
+    /// What the first gathered frame reserves: a beat with a container or two.
+    const GATHER_MIN: usize = 256;
 
     /// A decoder at a frame boundary. Allocates nothing.
     #[must_use]
@@ -284,82 +310,97 @@ impl FrameDecoder {
     ///
     /// # Errors
     /// [`FrameError::UnknownOpcode`] is about one frame: the decoder passes over it, call again for the next. Any
-    /// other error means that frame boundaries are lost and the stream has to end.
+    /// other error [is fatal](FrameError::is_fatal): frame boundaries are lost, the stream has to end, and every later
+    /// call gives the same error again.
     #[inline]
-    pub fn next_frame<'a>(&'a mut self, input: &mut &'a [u8]) -> Result<Option<Frame<'a>>, FrameError> {
+    pub fn next_frame<'a, 'b: 'a>(
+        &'a mut self,
+        input: &mut &'b [u8],
+    ) -> Result<Option<Frame<'a>>, FrameError> {
         if self.yielded || self.skip > 0 || !self.gathered.is_empty() {
             return self.next_gathered(input);
         }
-        match Self::measure(input)? {
+        match Measured::of(input) {
             Measured::Whole(header, size) => {
                 let (bytes, rest) = input.split_at(size);
                 *input = rest;
                 Ok(Some(Frame { header, bytes }))
             }
-            Measured::Short => {
-                self.gathered.extend_from_slice(input);
-                *input = &[];
-                Ok(None)
-            }
-            Measured::Unknown { size, error } => {
-                self.skip = size;
-                self.pass_over(input);
-                Err(error)
-            }
+            // Nothing is gathered yet, so this begins with an empty buffer.
+            _ if input.is_empty() => Ok(None),
+            _ => self.next_gathered(input),
         }
     }
 
-    /// The slow path: something is left over from an earlier chunk.
-    fn next_gathered<'a>(&'a mut self, input: &mut &'a [u8]) -> Result<Option<Frame<'a>>, FrameError> {
+    /// The slow path: something is left over from an earlier chunk, or the frame does not lie whole in this one.
+    fn next_gathered<'a, 'b: 'a>(
+        &'a mut self,
+        input: &mut &'b [u8],
+    ) -> Result<Option<Frame<'a>>, FrameError> {
         if self.yielded {
             self.yielded = false;
             self.gathered.clear();
             self.gathered.shrink_to(Self::KEPT_MAX);
         }
         self.pass_over(input);
-        if self.skip > 0 || (input.is_empty() && self.gathered.is_empty()) {
+        if self.skip > 0 {
             return Ok(None);
         }
-        if self.gathered.is_empty() {
-            return self.next_frame(input);
+        if self.gathered.is_empty()
+            && let Measured::Whole(header, size) = Measured::of(input)
+        {
+            let (bytes, rest) = input.split_at(size);
+            *input = rest;
+            return Ok(Some(Frame { header, bytes }));
         }
         // First up to a whole header, then up to the whole frame: never a byte past it.
         self.top_up(HEADER_SIZE, input);
-        let size = match Self::measure(&self.gathered)? {
-            Measured::Whole(_, size) => size,
-            Measured::Short => match self.gathered.first_chunk::<HEADER_SIZE>() {
-                None => return Ok(None),
-                Some(head) => HEADER_SIZE + FrameHeader::from_bytes(head)?.body_length as usize,
-            },
+        match Measured::of(&self.gathered) {
+            Measured::Header => Ok(None),
+            Measured::Whole(_, size) | Measured::Partial(size) => {
+                self.top_up(size, input);
+                if self.gathered.len() < size {
+                    return Ok(None);
+                }
+                self.yielded = true;
+                Frame::from_slice(&self.gathered).map(Some)
+            }
             Measured::Unknown { size, error } => {
                 self.skip = size.saturating_sub(self.gathered.len());
                 self.gathered.clear();
                 self.pass_over(input);
-                return Err(error);
+                Err(error)
             }
-        };
-        self.top_up(size, input);
-        if self.gathered.len() < size {
-            return Ok(None);
+            Measured::Fatal(error) => Err(error),
         }
-        self.yielded = true;
-        Frame::from_slice(&self.gathered).map(Some)
     }
 
     /// Called when the stream ends.
     ///
     /// # Errors
-    /// [`FrameError::Truncated`] where it ends inside a frame.
+    /// [`FrameError::Truncated`] where it ends inside a frame; [`FrameError::BadMagic`] where what stands there does
+    /// not even begin like one; after a fatal error, that error.
     pub fn finish(&self) -> Result<(), FrameError> {
         if self.skip > 0 {
-            return Err(FrameError::Truncated { missing: u32::try_from(self.skip).unwrap_or(u32::MAX) });
+            return Err(FrameError::Truncated { missing: missing(self.skip, 0) });
         }
         if self.yielded || self.gathered.is_empty() {
             return Ok(());
         }
-        match Frame::from_slice(&self.gathered) {
-            Err(error) => Err(error),
-            Ok(_) => Ok(()),
+        if let Some(found) = self.gathered.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes))
+            && found != MAGIC
+        {
+            return Err(FrameError::BadMagic { found });
+        }
+        match Measured::of(&self.gathered) {
+            Measured::Header => {
+                Err(FrameError::Truncated { missing: missing(HEADER_SIZE, self.gathered.len()) })
+            }
+            Measured::Partial(size) => {
+                Err(FrameError::Truncated { missing: missing(size, self.gathered.len()) })
+            }
+            Measured::Fatal(error) | Measured::Unknown { error, .. } => Err(error),
+            Measured::Whole(..) => Ok(()),
         }
     }
 
@@ -369,50 +410,78 @@ impl FrameDecoder {
         if self.yielded { 0 } else { self.gathered.len() }
     }
 
+    /// Memory held by the decoder, bytes: never above [`FRAME_SIZE_MAX`], between frames never above
+    /// [`FrameDecoder::KEPT_MAX`] once the next chunk is looked at.
+    #[must_use]
+    pub fn memory_size(&self) -> usize {
+        self.gathered.capacity()
+    }
+
     fn pass_over(&mut self, input: &mut &[u8]) {
         let count = self.skip.min(input.len());
-        *input = &input[count..];
+        *input = input.get(count..).unwrap_or_default();
         self.skip -= count;
     }
 
+    /// Gathers from `input` until `size` bytes are there or `input` is used up.
     fn top_up(&mut self, size: usize, input: &mut &[u8]) {
         let count = size.saturating_sub(self.gathered.len()).min(input.len());
+        let needed = self.gathered.len() + count;
+        if needed > self.gathered.capacity() {
+            // Doubling, as a vector does by itself, but not past the frame: a peer that announces a large frame and
+            // sends it byte by byte costs what it has sent, and never twice the limit.
+            let wanted = needed.max(self.gathered.capacity() * 2).min(size).max(Self::GATHER_MIN);
+            self.gathered.reserve_exact(wanted - self.gathered.len());
+        }
         let (now, rest) = input.split_at(count);
         self.gathered.extend_from_slice(now);
         *input = rest;
     }
+}
 
+/// What the bytes at hand are the beginning of.
+enum Measured {
+    /// Less than a header.
+    Header,
+    /// A header, and less than its frame of this size.
+    Partial(usize),
+    /// A whole frame of this size.
+    Whole(FrameHeader, usize),
+    /// A frame of this size that can only be passed over.
+    Unknown { size: usize, error: FrameError },
+    /// Not a frame.
+    Fatal(FrameError),
+}
+
+impl Measured {
     #[inline]
-    fn measure(bytes: &[u8]) -> Result<Measured, FrameError> {
+    fn of(bytes: &[u8]) -> Self {
         let Some(head) = bytes.first_chunk::<HEADER_SIZE>() else {
-            return Ok(Measured::Short);
+            return Self::Header;
         };
         match FrameHeader::from_bytes(head) {
             Ok(header) => {
                 let size = HEADER_SIZE + header.body_length as usize;
-                Ok(if bytes.len() >= size { Measured::Whole(header, size) } else { Measured::Short })
+                if bytes.len() >= size { Self::Whole(header, size) } else { Self::Partial(size) }
             }
-            Err(error @ FrameError::UnknownOpcode { correlation_id, .. }) => {
-                let found = u32::from_le_bytes(take(head, offset::BODY_LENGTH));
-                if found > BODY_MAX {
-                    // Too much to pass over on a peer's word.
-                    let opcode = Opcode::NodeHeartbeat;
-                    return Err(FrameError::BodyTooLarge {
-                        opcode,
-                        found,
-                        accepted: BODY_MAX,
-                        correlation_id,
-                    });
-                }
-                Ok(Measured::Unknown { size: HEADER_SIZE + found as usize, error })
-            }
-            Err(error) => Err(error),
+            Err(error) => Self::of_refused(head, error),
         }
+    }
+
+    #[cold]
+    fn of_refused(head: &[u8; HEADER_SIZE], error: FrameError) -> Self {
+        let FrameError::UnknownOpcode { found: opcode, correlation_id } = error else {
+            return Self::Fatal(error);
+        };
+        let found = u32::from_le_bytes(take(head, offset::BODY_LENGTH));
+        if found > BODY_MAX {
+            // Too much to pass over on a peer's word.
+            return Self::Fatal(FrameError::UnknownBodyTooLarge { opcode, found, correlation_id });
+        }
+        Self::Unknown { size: HEADER_SIZE + found as usize, error }
     }
 }
 
-enum Measured {
-    Whole(FrameHeader, usize),
-    Short,
-    Unknown { size: usize, error: FrameError },
-}
+#[cfg(test)]
+#[path = "frame/tests.rs"]
+mod tests;

@@ -12,12 +12,14 @@
 //! | [`record`] | the shared vocabulary: ids, resources, containers, nodes |
 //! | [`resource_tracker`] | NodeManager → ResourceManager |
 //! | [`application_client`] | client → ResourceManager (node queries) |
+//! | [`any`] | a frame of any method, for tools that look into all of them |
 //! | [`administration`] | administrator → ResourceManager (node administration) |
 //!
 //! The bytes are described, for readers in any language, in `wire/PROTOCOL.md`.
 #![forbid(unsafe_code)]
 
 pub mod administration;
+pub mod any;
 pub mod application_client;
 pub mod error;
 pub mod frame;
@@ -27,9 +29,10 @@ pub mod opcode;
 pub mod record;
 pub mod resource_tracker;
 
-pub use error::{DecodeError, FrameError, Reject, RejectCode};
+pub use any::AnyMessage;
+pub use error::{DecodeError, EncodeError, FrameError, Reject, RejectCode};
 pub use frame::{Flags, FrameDecoder, FrameHeader, HEADER_SIZE};
-pub use message::{Message, access, decode, write_frame};
+pub use message::{Message, access, decode, try_write_frame, write_frame};
 pub use opcode::Opcode;
 
 /// Major protocol version: the `version` of every frame header, and named by [`ALPN`].

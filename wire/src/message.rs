@@ -5,11 +5,14 @@
 use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::{BoxedError, Failure};
+use rkyv::ser::Serializer;
 use rkyv::ser::allocator::ArenaHandle;
+use rkyv::ser::sharing::Share;
+use rkyv::util::with_arena;
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::error::DecodeError;
-use crate::frame::{Flags, FrameHeader, HEADER_SIZE, offset};
+use crate::error::{DecodeError, EncodeError, FrameError, Reject, RejectCode};
+use crate::frame::{Flags, FrameHeader, HEADER_SIZE, offset, set_body_length};
 use crate::opcode::Opcode;
 
 /// A record that is the body of a frame.
@@ -49,13 +52,16 @@ where
 {
     let reason = match rkyv::access::<M::Archived, BoxedError>(body) {
         Ok(_) => "validation failed".to_owned(),
-        Err(error) => {
-            let mut text = error.to_string();
-            text.truncate(text.floor_char_boundary(400));
-            text
-        }
+        Err(error) => shortened(&error),
     };
     DecodeError::Archive { opcode: M::OPCODE, size: body.len(), reason }
+}
+
+/// The first lines of what the archive library said: enough for a person, without a trace per nesting level.
+fn shortened(error: &BoxedError) -> String {
+    let mut text = error.to_string();
+    text.truncate(text.floor_char_boundary(400));
+    text
 }
 
 /// Reads a body into an owned record. For control messages, clients and tests; it allocates.
@@ -74,11 +80,15 @@ where
     rkyv::deserialize::<M, BoxedError>(archived).map_err(|error| DecodeError::Archive {
         opcode: M::OPCODE,
         size: body.len(),
-        reason: error.to_string(),
+        reason: shortened(&error),
     })
 }
 
 /// Appends a whole frame to `out`: header, then `message` archived. Returns the frame's size.
+///
+/// For records whose size is bounded by construction. Should one not become a frame all the same (see
+/// [`try_write_frame`]), the peer of an answer is told with a [`RejectCode::Internal`] in its place; of a request or a
+/// push nothing is appended and 0 returned. What was in `out` stays in any case.
 ///
 /// Cost: one serialisation into `out`, no copy afterwards.
 pub fn write_frame<M>(
@@ -91,6 +101,30 @@ pub fn write_frame<M>(
 where
     M: Message + for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, BoxedError>>,
 {
+    match try_write_frame(out, flags, correlation_id, routing_key, message) {
+        Ok(size) => size,
+        Err(error) if flags == Flags::RESPONSE => {
+            let reject = Reject::new(RejectCode::Internal, error.to_string());
+            write_reject(out, M::OPCODE, correlation_id, routing_key, &reject)
+        }
+        Err(_) => 0,
+    }
+}
+
+/// As [`write_frame`], for records that may be too large: a page of reports, a list that others filled.
+///
+/// # Errors
+/// [`EncodeError::BodyTooLarge`] past [`Opcode::body_max`], so that the caller can send less; `out` is then as before.
+pub fn try_write_frame<M>(
+    out: &mut Vec<u8>,
+    flags: Flags,
+    correlation_id: u64,
+    routing_key: u64,
+    message: &M,
+) -> Result<usize, EncodeError>
+where
+    M: Message + for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, BoxedError>>,
+{
     append(out, M::OPCODE, flags, correlation_id, routing_key, message)
 }
 
@@ -100,20 +134,38 @@ pub fn write_reject(
     opcode: Opcode,
     correlation_id: u64,
     routing_key: u64,
-    reject: &crate::Reject,
+    reject: &Reject,
 ) -> usize {
-    append(out, opcode, Flags::REJECT, correlation_id, routing_key, reject)
+    // A reject built by hand may carry a longer text than `Reject::new` lets through.
+    append(out, opcode, Flags::REJECT, correlation_id, routing_key, reject).unwrap_or_else(|_| {
+        let cut = Reject { message: String::new(), ..*reject };
+        append(out, opcode, Flags::REJECT, correlation_id, routing_key, &cut).unwrap_or(0)
+    })
 }
 
-/// Reads the body of a frame with the `ERROR` flag.
+/// Appends the reject of bytes that are no frame of ours to `out`. Returns the frame's size.
+///
+/// Opcode number and correlation id are those the peer sent, as far as they could be read; the routing key is 0. For a
+/// [fatal](FrameError::is_fatal) error this is the last frame of the stream.
+pub fn write_frame_error(out: &mut Vec<u8>, error: &FrameError) -> usize {
+    let start = out.len();
+    let size = write_reject(out, Opcode::NodeHeartbeat, error.correlation_id(), 0, &Reject::from(error));
+    let number = start + offset::OPCODE..start + offset::FLAGS;
+    if let Some(field) = out.get_mut(number) {
+        field.copy_from_slice(&error.opcode_number().to_le_bytes());
+    }
+    size
+}
+
+/// Reads the body of a frame with the `REJECT` flag.
 ///
 /// # Errors
 /// [`DecodeError::Archive`].
-pub fn decode_reject(opcode: Opcode, body: &[u8]) -> Result<crate::Reject, DecodeError> {
-    rkyv::from_bytes::<crate::Reject, BoxedError>(body).map_err(|error| DecodeError::Archive {
+pub fn decode_reject(opcode: Opcode, body: &[u8]) -> Result<Reject, DecodeError> {
+    rkyv::from_bytes::<Reject, BoxedError>(body).map_err(|error| DecodeError::Archive {
         opcode,
         size: body.len(),
-        reason: error.to_string(),
+        reason: shortened(&error),
     })
 }
 
@@ -124,7 +176,7 @@ fn append<T>(
     correlation_id: u64,
     routing_key: u64,
     value: &T,
-) -> usize
+) -> Result<usize, EncodeError>
 where
     T: for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, BoxedError>>,
 {
@@ -132,15 +184,37 @@ where
     let header = FrameHeader { opcode, flags, body_length: 0, correlation_id, routing_key };
     out.extend_from_slice(&header.to_bytes());
     // Relative pointers make the archive independent of where in `out` it starts; `unaligned` of its alignment.
+    // The writer is taken back whether or not this works: other frames of the batch are in it.
     let taken = core::mem::take(out);
-    match rkyv::api::high::to_bytes_in::<_, BoxedError>(value, taken) {
-        Ok(written) => *out = written,
-        // Writing into a growing vector cannot fail, and records have no fallible parts.
-        Err(error) => unreachable!("a record of {} did not serialise: {error}", opcode.name()),
+    let (result, taken) = with_arena(|arena| {
+        let mut serializer = Serializer::new(taken, arena.acquire(), Share::new());
+        let result = rkyv::api::serialize_using::<_, BoxedError>(value, &mut serializer);
+        (result, serializer.into_writer())
+    });
+    *out = taken;
+    let refused = match result {
+        Err(error) => Some(EncodeError::Archive { opcode, reason: shortened(&error) }),
+        Ok(_) => {
+            let found = out.len() - start - HEADER_SIZE;
+            let accepted = opcode.body_max();
+            match u32::try_from(found) {
+                Ok(body_length) if body_length <= accepted => {
+                    set_body_length(&mut out[start..], body_length);
+                    None
+                }
+                _ => Some(EncodeError::BodyTooLarge { opcode, found, accepted }),
+            }
+        }
+    };
+    match refused {
+        None => Ok(out.len() - start),
+        Some(error) => {
+            out.truncate(start);
+            Err(error)
+        }
     }
-    let size = out.len() - start;
-    let body_length = u32::try_from(size - HEADER_SIZE).unwrap_or(u32::MAX);
-    out[start + offset::BODY_LENGTH..start + offset::BODY_LENGTH + 4]
-        .copy_from_slice(&body_length.to_le_bytes());
-    size
 }
+
+#[cfg(test)]
+#[path = "message/tests.rs"]
+mod tests;

@@ -421,8 +421,17 @@ fn check_attributes(
     Ok(())
 }
 
+/// Checks a name: its length, and that it stays on one line of a log or a listing.
 pub(crate) fn name(field: &'static str, value: &str) -> Result<(), DecodeError> {
-    list(field, value.len(), limits::NAME_MAX)
+    list(field, value.len(), limits::NAME_MAX)?;
+    if value.chars().any(char::is_control) {
+        return Err(DecodeError::BadText {
+            field,
+            found: value.chars().take(64).collect(),
+            accepted: "a text without control characters",
+        });
+    }
+    Ok(())
 }
 
 pub(crate) fn text(field: &'static str, value: &str) -> Result<(), DecodeError> {

@@ -1,0 +1,483 @@
+//! What every record looks like, written down once for all tests: field lists, archived layout, JSON, arbitrary values.
+//! Owns: [`Describe`] for every record and [`Body`] for those that are the body of a frame.
+//! Called by: `records.rs`, `protocol_page.rs`, `tests/golden.rs` of the root package. Thread: any.
+//! Does not: trust itself. A field or variant that is missing in a list below does not compile.
+#![allow(dead_code, reason = "every test binary uses its own half")]
+
+use std::fmt::Debug;
+
+use heddle_wire::administration::*;
+use heddle_wire::application_client::*;
+use heddle_wire::record::*;
+use heddle_wire::resource_tracker::*;
+use heddle_wire::{DecodeError, Flags, Message, Reject, RejectCode};
+use rkyv::Archive;
+use serde_json::{Map, Value, json};
+
+/// A type that appears in a record.
+pub(crate) trait Describe: Sized {
+    /// Its name in `PROTOCOL.md`: `u32`, `string`, `list<NodeId>`, `NodeState`, …
+    fn type_name() -> String;
+    /// Its size in an archive, bytes.
+    fn archived_size() -> usize;
+    /// Adds itself and all it is made of to `layouts`, unless there already.
+    fn collect(_layouts: &mut Vec<Layout>) {}
+    /// Its value as the golden files write it.
+    fn to_json(&self) -> Value;
+    /// A value drawn from `entropy`; the least one when that is used up.
+    fn generate(entropy: &mut Entropy<'_>) -> Self;
+}
+
+/// A named type's place in an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub name: &'static str,
+    pub size: usize,
+    pub shape: Shape,
+}
+
+/// What a named type is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Record(Vec<Field>),
+    /// Variants with their number as a record holds it and as the archive holds it.
+    Enum(Vec<(&'static str, u8, u8)>),
+}
+
+/// A record's field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub name: &'static str,
+    pub type_name: String,
+    pub offset: usize,
+    pub size: usize,
+}
+
+/// The type is inferred from the accessor, so that the table cannot name a wrong one.
+fn field<R, T: Describe>(name: &'static str, offset: usize, _: fn(&R) -> &T) -> Field {
+    Field { name, type_name: T::type_name(), offset, size: T::archived_size() }
+}
+
+fn collect_of<R, T: Describe>(layouts: &mut Vec<Layout>, _: fn(&R) -> &T) {
+    T::collect(layouts);
+}
+
+/// Bytes from which arbitrary records are made; fewer bytes make smaller records, so a failing case shrinks well.
+pub(crate) struct Entropy<'a>(pub &'a [u8]);
+
+impl Entropy<'_> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        // Small numbers as often as large ones: the first byte says how many of the others count.
+        let mut bytes = [0; N];
+        let count = usize::from(self.byte()) % (N + 1);
+        bytes[..count].iter_mut().for_each(|byte| *byte = self.byte());
+        bytes
+    }
+}
+
+macro_rules! number {
+    ($($number:ty)*) => { $(
+        impl Describe for $number {
+            fn type_name() -> String {
+                stringify!($number).to_owned()
+            }
+            fn archived_size() -> usize {
+                size_of::<rkyv::Archived<Self>>()
+            }
+            fn to_json(&self) -> Value {
+                json!(self)
+            }
+            fn generate(entropy: &mut Entropy<'_>) -> Self {
+                Self::from_le_bytes(entropy.bytes())
+            }
+        }
+    )* };
+}
+number! { u16 u32 u64 i32 i64 }
+
+impl Describe for bool {
+    fn type_name() -> String {
+        "bool".to_owned()
+    }
+    fn archived_size() -> usize {
+        size_of::<Self>()
+    }
+    fn to_json(&self) -> Value {
+        json!(self)
+    }
+    fn generate(entropy: &mut Entropy<'_>) -> Self {
+        entropy.byte() & 1 == 1
+    }
+}
+
+impl Describe for NodeHandle {
+    fn type_name() -> String {
+        "u64".to_owned()
+    }
+    fn archived_size() -> usize {
+        size_of::<rkyv::Archived<Self>>()
+    }
+    fn to_json(&self) -> Value {
+        json!(self.0)
+    }
+    fn generate(entropy: &mut Entropy<'_>) -> Self {
+        Self(u64::generate(entropy))
+    }
+}
+
+impl Describe for String {
+    fn type_name() -> String {
+        "string".to_owned()
+    }
+    fn archived_size() -> usize {
+        size_of::<rkyv::Archived<Self>>()
+    }
+    fn to_json(&self) -> Value {
+        json!(self)
+    }
+    fn generate(entropy: &mut Entropy<'_>) -> Self {
+        // Lengths around 8, where the archive changes its form, around 63 to 65, where its length field does.
+        const LENGTHS: [usize; 16] = [0, 1, 7, 8, 9, 5, 2, 16, 62, 63, 64, 65, 3, 127, 255, 300];
+        const CHARACTERS: [&str; 8] = ["a", "b", "-", "7", "ß", "→", "🧶", "\u{80}"];
+        let length = LENGTHS[usize::from(entropy.byte()) % LENGTHS.len()];
+        let mut text = Self::new();
+        while text.len() < length {
+            text.push_str(CHARACTERS[usize::from(entropy.byte()) % CHARACTERS.len()]);
+        }
+        text
+    }
+}
+
+impl Describe for Vec<u8> {
+    fn type_name() -> String {
+        "bytes".to_owned()
+    }
+    fn archived_size() -> usize {
+        size_of::<rkyv::Archived<Self>>()
+    }
+    fn to_json(&self) -> Value {
+        json!(self.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat())
+    }
+    fn generate(entropy: &mut Entropy<'_>) -> Self {
+        (0..entropy.byte() % 40).map(|_| entropy.byte()).collect()
+    }
+}
+
+impl<T: Describe + Archive> Describe for Vec<T> {
+    fn type_name() -> String {
+        format!("list<{}>", T::type_name())
+    }
+    fn archived_size() -> usize {
+        size_of::<rkyv::vec::ArchivedVec<T::Archived>>()
+    }
+    fn collect(layouts: &mut Vec<Layout>) {
+        T::collect(layouts);
+    }
+    fn to_json(&self) -> Value {
+        self.iter().map(Describe::to_json).collect()
+    }
+    fn generate(entropy: &mut Entropy<'_>) -> Self {
+        (0..entropy.byte() % 5).map(|_| T::generate(entropy)).collect()
+    }
+}
+
+impl<T: Describe + Archive> Describe for Option<T> {
+    fn type_name() -> String {
+        format!("option<{}>", T::type_name())
+    }
+    fn archived_size() -> usize {
+        size_of::<rkyv::option::ArchivedOption<T::Archived>>()
+    }
+    fn collect(layouts: &mut Vec<Layout>) {
+        T::collect(layouts);
+    }
+    fn to_json(&self) -> Value {
+        self.as_ref().map_or(Value::Null, Describe::to_json)
+    }
+    fn generate(entropy: &mut Entropy<'_>) -> Self {
+        (entropy.byte() & 1 == 1).then(|| T::generate(entropy))
+    }
+}
+
+impl<T: Describe + Archive> Describe for Box<T> {
+    fn type_name() -> String {
+        format!("box<{}>", T::type_name())
+    }
+    fn archived_size() -> usize {
+        size_of::<rkyv::boxed::ArchivedBox<T::Archived>>()
+    }
+    fn collect(layouts: &mut Vec<Layout>) {
+        T::collect(layouts);
+    }
+    fn to_json(&self) -> Value {
+        (**self).to_json()
+    }
+    fn generate(entropy: &mut Entropy<'_>) -> Self {
+        Self::new(T::generate(entropy))
+    }
+}
+
+macro_rules! records {
+    ($($record:ident { $($field:ident),* $(,)? })*) => { $(
+        impl Describe for $record {
+            fn type_name() -> String {
+                stringify!($record).to_owned()
+            }
+            fn archived_size() -> usize {
+                size_of::<rkyv::Archived<Self>>()
+            }
+            fn collect(layouts: &mut Vec<Layout>) {
+                type Archived = rkyv::Archived<$record>;
+                if layouts.iter().any(|layout| layout.name == stringify!($record)) {
+                    return;
+                }
+                layouts.push(Layout {
+                    name: stringify!($record),
+                    size: size_of::<Archived>(),
+                    shape: Shape::Record(vec![$(
+                        field(
+                            stringify!($field),
+                            core::mem::offset_of!(Archived, $field),
+                            |record: &Self| &record.$field,
+                        ),
+                    )*]),
+                });
+                $( collect_of(layouts, |record: &Self| &record.$field); )*
+            }
+            fn to_json(&self) -> Value {
+                let Self { $($field),* } = self;
+                Value::Object(Map::from_iter([$( (stringify!($field).to_owned(), $field.to_json()) ),*]))
+            }
+            #[allow(unused_variables, reason = "a record may have no field")]
+            fn generate(entropy: &mut Entropy<'_>) -> Self {
+                Self { $( $field: Describe::generate(entropy) ),* }
+            }
+        }
+    )* };
+}
+
+macro_rules! enums {
+    ($($name:ident { $($variant:ident),* })*) => { $(
+        impl Describe for $name {
+            fn type_name() -> String {
+                stringify!($name).to_owned()
+            }
+            fn archived_size() -> usize {
+                size_of::<rkyv::Archived<Self>>()
+            }
+            fn collect(layouts: &mut Vec<Layout>) {
+                type Archived = rkyv::Archived<$name>;
+                if layouts.iter().any(|layout| layout.name == stringify!($name)) {
+                    return;
+                }
+                layouts.push(Layout {
+                    name: stringify!($name),
+                    size: size_of::<Archived>(),
+                    shape: Shape::Enum(vec![$(
+                        (stringify!($variant), Self::$variant as u8, Archived::$variant as u8),
+                    )*]),
+                });
+            }
+            fn to_json(&self) -> Value {
+                match self { $( Self::$variant => json!(stringify!($variant)), )* }
+            }
+            fn generate(entropy: &mut Entropy<'_>) -> Self {
+                const ALL: &[$name] = &[$($name::$variant),*];
+                ALL[usize::from(entropy.byte()) % ALL.len()]
+            }
+        }
+    )* };
+}
+
+/// A record that is the body of a frame.
+pub(crate) trait Body: Describe + Debug + PartialEq {
+    /// The opcode's number and whether it is an answer; `None` for a reject, which answers any opcode.
+    fn opcode() -> Option<(heddle_wire::Opcode, bool)>;
+    /// Appends the whole frame.
+    fn write(&self, out: &mut Vec<u8>, flags: Flags, correlation_id: u64, routing_key: u64) -> usize;
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn read(body: &[u8]) -> Result<Self, DecodeError>;
+}
+
+macro_rules! bodies {
+    ($($record:ident)*) => {
+        $(
+            impl Body for $record {
+                fn opcode() -> Option<(heddle_wire::Opcode, bool)> {
+                    Some((Self::OPCODE, Self::IS_RESPONSE))
+                }
+                fn write(&self, out: &mut Vec<u8>, flags: Flags, correlation_id: u64, key: u64) -> usize {
+                    heddle_wire::write_frame(out, flags, correlation_id, key, self)
+                }
+                fn read(body: &[u8]) -> Result<Self, DecodeError> {
+                    heddle_wire::decode(body)
+                }
+            }
+        )*
+
+        /// Does the same with every record that is a body.
+        pub(crate) fn for_each_body<V: BodyVisitor>(visitor: &mut V) {
+            $( visitor.visit::<$record>(); )*
+            visitor.visit::<Reject>();
+        }
+    };
+}
+
+/// Something to do with every record that is a body.
+pub(crate) trait BodyVisitor {
+    /// Does it.
+    fn visit<B: Body>(&mut self);
+}
+
+/// The opcode under which the tests send rejects.
+pub(crate) const REJECTED: heddle_wire::Opcode = heddle_wire::Opcode::NodeHeartbeat;
+
+impl Body for Reject {
+    fn opcode() -> Option<(heddle_wire::Opcode, bool)> {
+        None
+    }
+    fn write(&self, out: &mut Vec<u8>, flags: Flags, correlation_id: u64, routing_key: u64) -> usize {
+        assert_eq!(flags, Flags::REJECT);
+        heddle_wire::message::write_reject(out, REJECTED, correlation_id, routing_key, self)
+    }
+    fn read(body: &[u8]) -> Result<Self, DecodeError> {
+        heddle_wire::message::decode_reject(REJECTED, body)
+    }
+}
+
+/// A record's layout and that of all it is made of.
+pub(crate) fn layouts() -> Vec<Layout> {
+    struct Collect(Vec<Layout>);
+    impl BodyVisitor for Collect {
+        fn visit<B: Body>(&mut self) {
+            B::collect(&mut self.0);
+        }
+    }
+    let mut collect = Collect(Vec::new());
+    for_each_body(&mut collect);
+    collect.0
+}
+
+/// Every reject code, by number and name.
+pub(crate) fn reject_codes() -> Vec<(u16, String)> {
+    RejectCode::ALL.iter().map(|code| (*code as u16, format!("{code:?}"))).collect()
+}
+
+bodies! {
+    RegisterNodeManagerRequest RegisterNodeManagerResponse
+    NodeHeartbeatRequest NodeHeartbeatResponse
+    UnRegisterNodeManagerRequest UnRegisterNodeManagerResponse
+    GetClusterMetricsRequest GetClusterMetricsResponse
+    GetClusterNodesRequest GetClusterNodesResponse
+    RefreshNodesRequest RefreshNodesResponse
+    DecommissionNodesRequest DecommissionNodesResponse
+    RecommissionNodesRequest RecommissionNodesResponse
+}
+
+records! {
+    RegisterNodeManagerRequest {
+        node_id, http_port, protocol_minor, features, rack_name, nm_version, capability, physical_resource,
+        node_status, container_statuses, running_applications, node_labels, node_attributes,
+        log_aggregation_reports,
+    }
+    RegisterNodeManagerResponse {
+        node_action, node_handle, rm_identifier, rm_version, protocol_minor, features,
+        heartbeat_interval_ms, next_heartbeat_ms, phase_ms, lease_ms, container_token_master_key,
+        nm_token_master_key, capability, are_node_labels_accepted, are_node_attributes_accepted,
+        diagnostics,
+    }
+    NodeHeartbeatRequest {
+        node_handle, response_id, acknowledged_command, container_token_key_id, nm_token_key_id,
+        token_sequence, containers_digest, is_full_report, is_continued, is_node_healthy,
+        containers_utilization, node_utilization, container_statuses, details,
+    }
+    NodeHeartbeatDetails {
+        health, keep_alive_applications, increased_containers, opportunistic_containers_status, node_labels,
+        node_attributes, log_aggregation_reports, registering_collectors,
+    }
+    NodeHeartbeatResponse {
+        response_id, heartbeat_interval_ms, next_heartbeat_ms, phase_ms, lease_ms, token_sequence,
+        node_action, is_full_report_requested, are_node_labels_accepted, are_node_attributes_accepted,
+        commands, updates,
+    }
+    NodeCommands {
+        last_sequence, containers_to_cleanup, applications_to_cleanup, containers_to_be_removed_from_nm,
+        containers_to_signal, containers_to_update,
+    }
+    NodeUpdates {
+        container_token_master_key, nm_token_master_key, capability, container_queuing_limit,
+        app_collectors, system_credentials, diagnostics,
+    }
+    UnRegisterNodeManagerRequest { node_handle, reason }
+    UnRegisterNodeManagerResponse { was_known }
+    GetClusterNodesRequest { node_states, node_ids, start_row, limit }
+    GetClusterNodesResponse { shard_count, next_row, nodes }
+    GetClusterMetricsRequest {}
+    GetClusterMetricsResponse {
+        shard_count, nodes_by_state, suspect_nodes, is_brake_engaged, running_containers, capability,
+        rm_identifier, rm_version,
+    }
+    RefreshNodesRequest { decommission_type, decommission_timeout_s }
+    RefreshNodesResponse { included_hosts, excluded_hosts, affected_nodes }
+    DecommissionNodesRequest { node_ids, decommission_type, decommission_timeout_s }
+    DecommissionNodesResponse { shard_count, affected_nodes }
+    RecommissionNodesRequest { node_ids }
+    RecommissionNodesResponse { shard_count, affected_nodes }
+    Reject { code, retry_after_ms, message }
+    ApplicationId { cluster_timestamp, id }
+    ApplicationAttemptId { application_id, attempt_id }
+    ContainerId { application_attempt_id, container_id }
+    NodeId { host, port }
+    Resource { memory_mb, virtual_cores, extended }
+    ResourceInformation { name, value, units }
+    ResourceUtilization { physical_memory_mb, virtual_memory_mb, cpu_millicores }
+    ContainerStatus {
+        container_id, state, sub_state, execution_type, exit_status, capability, diagnostics, attributes,
+    }
+    StringPair { key, value }
+    NmContainerStatus {
+        container_id, container_state, execution_type, exit_status, capability, priority, creation_time_ms,
+        version, allocation_request_id, node_label_expression, allocation_tags, diagnostics,
+    }
+    ContainersDigest { count, hash }
+    SignalContainer { sequence, container_id, command }
+    ContainerUpdate { container_id, version, capability, execution_type }
+    LogAggregationReport { application_id, status, diagnostics }
+    NodeHealthStatus { is_node_healthy, last_health_report_time_ms, health_report }
+    NodeLabel { name, is_exclusive }
+    NodeAttribute { prefix, name, value }
+    MasterKey { key_id, bytes }
+    AppCollectorData { application_id, collector_addr, rm_identifier, version }
+    SystemCredentials { application_id, credentials }
+    ContainerQueuingLimit { max_queue_length, max_queue_wait_time_ms }
+    OpportunisticContainersStatus {
+        running_containers, memory_used_mb, virtual_cores_used, queued_containers, wait_queue_length,
+        estimated_queue_wait_time_ms, queue_capacity,
+    }
+    NodeReport {
+        node_id, handle, http_port, rack_name, state, is_suspect, node_class, last_seen_ms, used,
+        capability, running_containers, running_applications, health_report, last_health_report_time_ms,
+        node_labels, node_attributes, containers_utilization, node_utilization, nm_version,
+        decommissioning_remaining_ms, decommissioning_blocked_by,
+    }
+}
+
+enums! {
+    DecommissionType { Normal, Graceful, Forceful }
+    ContainerState { New, Running, Complete }
+    ContainerSubState { Scheduled, Running, Paused, Completing, Done }
+    ExecutionType { Guaranteed, Opportunistic }
+    SignalContainerCommand { OutputThreadDump, GracefulShutdown, ForcefulShutdown }
+    LogAggregationStatus { Disabled, NotStart, Running, Succeeded, Failed, TimeOut, RunningWithFailure }
+    NodeAction { Normal, Resync, Shutdown }
+    NodeState { New, Running, Unhealthy, Decommissioned, Lost, Rebooted, Decommissioning, Shutdown }
+}
