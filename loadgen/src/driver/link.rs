@@ -222,7 +222,9 @@ fn take_in(
             && is_next_due
             && let Some(node) = answer.node
         {
+            let before = link.out().len();
             let written = fleet.write(node, now_us, link.out());
+            recorder.bytes_sent += (link.out().len() - before) as u64;
             in_piece += u32::from(written.kind != WrittenKind::Nothing);
             if in_piece >= worker.plan.batch {
                 in_piece = 0;

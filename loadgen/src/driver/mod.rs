@@ -9,6 +9,8 @@ mod faults;
 mod link;
 pub mod quic;
 mod recorder;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::io;
@@ -34,9 +36,6 @@ pub const CLIENT_THREAD: &str = "lg-client";
 
 /// How often the main thread looks.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// Without any connection for this long the ResourceManager counts as unreachable.
-const UNREACHABLE_AFTER: Duration = Duration::from_secs(15);
 
 /// A ramp that gets no further for this long is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
@@ -73,6 +72,8 @@ pub struct RunSpec {
     pub client_threads: u32,
     /// Handshakes at a time.
     pub handshakes: u32,
+    /// Without any connection for this long the ResourceManager counts as unreachable.
+    pub reach_within: Duration,
     /// Kills and pauses.
     pub faults: Vec<Fault>,
     /// Share of beats sent twice, millionths.
@@ -513,7 +514,7 @@ impl Main<'_> {
             if (connected, registered) != (last.0, last.1) {
                 last = (connected, registered, Instant::now());
             }
-            if connected == 0 && registered == 0 && start.elapsed() > UNREACHABLE_AFTER {
+            if connected == 0 && registered == 0 && start.elapsed() > self.spec.reach_within {
                 self.control.set_stage(Stage::Stop);
                 let errors = self.threads.join()?.into_iter().flat_map(|result| result.errors);
                 let reason = errors.last().unwrap_or_else(|| "no answer".to_owned());

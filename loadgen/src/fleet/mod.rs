@@ -12,6 +12,8 @@ mod answer;
 mod capacity;
 mod containers;
 mod frame;
+#[cfg(test)]
+pub(crate) mod model;
 mod row;
 #[cfg(test)]
 mod tests;
