@@ -44,11 +44,9 @@ pub fn write(
         .begin_log_with(&mut out, &mut serializer)?;
     for entry in slices {
         let start = slice * entry.index;
-        log.write_histogram(&entry.latencies, start, slice, None).map_err(|error| {
-            match error {
-                IntervalLogWriterError::IoError(error) => HlogError::Io(error),
-                other => HlogError::Histogram(format!("{other:?}")),
-            }
+        log.write_histogram(&entry.latencies, start, slice, None).map_err(|error| match error {
+            IntervalLogWriterError::IoError(error) => HlogError::Io(error),
+            other => HlogError::Histogram(format!("{other:?}")),
         })?;
     }
     Ok(())

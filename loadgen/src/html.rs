@@ -90,9 +90,9 @@ pub fn page(report: &Report, latencies: &Histogram<u64>, percentiles: &str) -> R
         page.push_str("</ul>");
     }
     let _ = write!(page, "<h2>Command</h2><p><code>{}</code></p>", escaped(&report.command));
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<details><summary>Percentiles, milliseconds</summary><pre>{}</pre></details></body></html>\n",
+        "<details><summary>Percentiles, milliseconds</summary><pre>{}</pre></details></body></html>",
         escaped(percentiles)
     );
     Ok(page)

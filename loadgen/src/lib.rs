@@ -2,6 +2,7 @@
 //!
 //! | module | what is in it |
 //! |---|---|
+//! | [`cli`] | the commands and their flags |
 //! | [`fleet`] | the NodeManagers, pure; shared with the simulator |
 //! | [`driver`] | the fleet against a ResourceManager over QUIC |
 //! | [`floor`] | a bare QUIC echo to compare with |
@@ -10,6 +11,7 @@
 //! | [`proc`] | CPU time, memory and lost datagrams, from the kernel |
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod driver;
 pub mod fleet;
 pub mod floor;

@@ -8,7 +8,10 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use heddle::config::{ConfigErrors, ConfigSources, RmConfig};
+use heddle::metrics::Metrics;
 use heddle::pki::{Authority, Identity, PkiError, Role};
+use heddle::runtime::{Options, ResourceManager, StartError};
 use tempfile::TempDir;
 use thiserror::Error;
 
@@ -27,6 +30,12 @@ pub enum TargetError {
     /// Certificates.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// Settings of the ResourceManager.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// An embedded ResourceManager did not start.
+    #[error("cannot start the ResourceManager: {0}")]
+    Start(#[from] StartError),
     /// Files, sockets, processes.
     #[error("{what}: {source}")]
     Io {
@@ -215,13 +224,14 @@ pub fn end_with_parent() -> io::Result<()> {
 #[derive(Debug)]
 pub struct Embedded {
     address: SocketAddr,
+    manager: Option<ResourceManager>,
 }
 
-impl Embedded {
-    /// The one that was started at `address`.
-    #[must_use]
-    pub const fn new(address: SocketAddr) -> Self {
-        Self { address }
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        if let Some(manager) = self.manager.take() {
+            manager.stop();
+        }
     }
 }
 
@@ -256,27 +266,72 @@ pub fn free_address() -> Result<SocketAddr, TargetError> {
     socket.local_addr().map_err(failed("cannot find a free port"))
 }
 
-/// Writes the configuration of a ResourceManager for a run: its own port and certificates, no web server, the interval
-/// asked for.
+/// Settings of a ResourceManager for a run, as keys and values: no web server, the interval asked for, certificates from
+/// `directory`; then `extra`, which wins.
+#[must_use]
+pub fn settings(
+    address: SocketAddr,
+    directory: &Path,
+    interval_ms: u32,
+    extra: &[(String, String)],
+) -> Vec<(String, String)> {
+    let mut settings: Vec<(String, String)> = [
+        ("listen.address", address.to_string()),
+        ("http.address", "off".to_owned()),
+        ("pki.dir", directory.display().to_string()),
+        ("heartbeat.interval_ms", interval_ms.to_string()),
+        ("heartbeat.interval_min_ms", interval_ms.to_string()),
+        ("heartbeat.interval_max_ms", interval_ms.max(10_000).to_string()),
+        ("log.level", "warn".to_owned()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into();
+    settings.extend_from_slice(extra);
+    settings
+}
+
+/// Starts a ResourceManager in a child process.
 ///
 /// # Errors
-/// The file cannot be written.
-pub fn write_configuration(
-    directory: &Path,
+/// The process cannot be started.
+pub fn spawn(
+    settings: &[(String, String)],
     address: SocketAddr,
-    interval_ms: u32,
-) -> Result<PathBuf, TargetError> {
-    let path = directory.join("heddle.toml");
-    let text = format!(
-        "[listen]\naddress = \"{address}\"\n\n\
-         [http]\naddress = \"off\"\n\n\
-         [pki]\ndir = {directory:?}\n\n\
-         [heartbeat]\ninterval_ms = {interval_ms}\ninterval_min_ms = {interval_ms}\ninterval_max_ms = {}\n\n\
-         [log]\nlevel = \"warn\"\n",
-        interval_ms.max(10_000)
-    );
-    std::fs::write(&path, text).map_err(failed("cannot write the configuration"))?;
-    Ok(path)
+    directory: &Path,
+) -> Result<Spawned, TargetError> {
+    let mut arguments: Vec<OsString> = vec!["resourcemanager".into()];
+    for (key, value) in settings {
+        arguments.extend(["--set".into(), format!("{key}={value}").into()]);
+    }
+    Spawned::start(address, arguments, directory)
+}
+
+/// Starts an echo server for the floor in a child process.
+///
+/// # Errors
+/// The process cannot be started.
+pub fn spawn_echo(address: SocketAddr, directory: &Path) -> Result<Spawned, TargetError> {
+    let arguments = vec![
+        "echo".into(),
+        "--listen".into(),
+        address.to_string().into(),
+        "--pki-dir".into(),
+        directory.into(),
+    ];
+    Spawned::start(address, arguments, directory)
+}
+
+/// Starts a ResourceManager in this process.
+///
+/// # Errors
+/// A setting, certificate, socket or thread that does not do.
+pub fn embed(settings: &[(String, String)]) -> Result<Embedded, TargetError> {
+    let flags = settings.iter().map(|(key, value)| (key.clone(), value.clone(), "--rm-set")).collect();
+    let config = RmConfig::load(&ConfigSources { flags, ..ConfigSources::default() })?;
+    let lists = config.node_lists.read().map_err(ConfigErrors::from)?;
+    let options = Options::new(&config, heddle::runtime::clock::unix_time_ms(), lists);
+    let manager = ResourceManager::start(&options, &config.pki.load()?, Metrics::new())?;
+    Ok(Embedded { address: manager.address(), manager: Some(manager) })
 }
 
 #[cfg(test)]
