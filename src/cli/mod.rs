@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::run(command),
         Command::Node(command) => node::run(command),
         Command::ResourceManager(args) => resourcemanager::run(args),
-        Command::Replay(args) => replay::run(args),
+        Command::Replay(args) => replay::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

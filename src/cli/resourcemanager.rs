@@ -2,9 +2,8 @@
 //! Owns: the order of starting and stopping. Called by: `cli::main`. Thread: main, which waits here.
 //! Does not: contain a role. Invariant: the HTTP door opens first and closes last, so that a probe sees every stage.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Args;
@@ -14,9 +13,12 @@ use super::config::ConfigArgs;
 use super::error::{CliError, Exit};
 use super::{log, output};
 use crate::config::RmConfig;
+use crate::engine::event::KeyPair;
 use crate::metrics::Metrics;
 use crate::pki::Identity;
-use crate::web::{Condition, Sources, Stage, WebServer};
+use crate::recorder::TapeStatus;
+use crate::runtime::{Options, ResourceManager, clock};
+use crate::web::{Condition, RecordingHealth, Sources, Stage, WebServer};
 
 /// How often the main thread looks whether every role still runs.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -34,35 +36,31 @@ pub(super) fn run(args: ResourceManagerArgs) -> Result<(), CliError> {
     log::start(&config.log)?;
     // Everything that can be wrong with files is found before anything listens.
     let identity = config.pki.load()?;
-    config.node_lists.read()?;
-    serve(&config, &identity)
+    let lists = config.node_lists.read()?;
+    let mut options = Options::new(&config, clock::unix_time_ms(), lists);
+    options.shard.container_token_keys = new_key()?;
+    options.shard.nm_token_keys = new_key()?;
+    serve(&config, &options, &identity)
 }
 
-/// Running roles, as far as the main thread has to do with them.
-trait Roles {
-    /// Where the QUIC door listens.
-    fn address(&self) -> SocketAddr;
-    /// True while every role's thread runs.
-    fn is_healthy(&self) -> bool;
-    /// Answers what was accepted, ends every thread, waits for that.
-    fn stop(self: Box<Self>);
+/// A first key for tokens. Nodes are told it when they register.
+fn new_key() -> Result<KeyPair, CliError> {
+    let mut secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut secret)
+        .map_err(|_| CliError::new(Exit::Failed, "cannot make a token key: no random numbers"))?;
+    Ok(KeyPair { current: Some((1, Box::new(secret))), next: None })
 }
 
-/// The one call into the runtime.
-fn start_roles(
-    _config: &RmConfig,
-    _identity: &Identity,
-    _metrics: &Metrics,
-) -> Result<Box<dyn Roles>, CliError> {
-    Err(CliError::new(Exit::Failed, "cannot start: this build has no runtime"))
-}
-
-fn serve(config: &RmConfig, identity: &Identity) -> Result<(), CliError> {
+fn serve(config: &RmConfig, options: &Options, identity: &Identity) -> Result<(), CliError> {
     let failed = |text: String| CliError::new(Exit::Failed, text);
     let metrics = Metrics::new();
     let stage = Arc::new(StageCell::default());
-    let seen = Arc::clone(&stage);
-    let condition = Arc::new(move || Condition { stage: seen.get(), recordings: Vec::new() });
+    let tapes = Arc::new(OnceLock::<Vec<(String, TapeStatus)>>::new());
+    let (seen, seen_tapes) = (Arc::clone(&stage), Arc::clone(&tapes));
+    let condition = Arc::new(move || Condition {
+        stage: seen.get(),
+        recordings: seen_tapes.get().map_or_else(Vec::new, |tapes| recordings(tapes)),
+    });
     let sources = Sources { metrics: metrics.clone(), condition };
     let web = match config.http {
         Some(settings) => {
@@ -70,7 +68,9 @@ fn serve(config: &RmConfig, identity: &Identity) -> Result<(), CliError> {
         }
         None => None,
     };
-    let roles = start_roles(config, identity, &metrics)?;
+    let roles =
+        ResourceManager::start(options, identity, metrics).map_err(|error| failed(error.to_string()))?;
+    let _ = tapes.set(roles.tapes().to_vec());
     stage.set(Stage::Running);
     let http = web.as_ref().map_or_else(|| "off".to_owned(), |web| web.address().to_string());
     tracing::info!(quic = %roles.address(), %http, identity = %identity.peer(), "listening");
@@ -81,7 +81,7 @@ fn serve(config: &RmConfig, identity: &Identity) -> Result<(), CliError> {
         .enable_all()
         .build()
         .map_err(|error| failed(format!("cannot wait for signals: {error}")))?;
-    let ended = runtime.block_on(wait(&*roles));
+    let ended = runtime.block_on(wait(&roles));
     stage.set(if ended.is_ok() { Stage::Stopping } else { Stage::Failed });
     match &ended {
         Ok(name) => tracing::info!(signal = name, "stopping"),
@@ -94,8 +94,18 @@ fn serve(config: &RmConfig, identity: &Identity) -> Result<(), CliError> {
     ended.map(|_| tracing::info!("stopped"))
 }
 
+/// What `/health` says of the tapes.
+fn recordings(tapes: &[(String, TapeStatus)]) -> Vec<RecordingHealth> {
+    let health = |(name, status): &(String, TapeStatus)| RecordingHealth {
+        tape: name.clone(),
+        state: status.name().to_owned(),
+        is_truncated: !status.is_recording(),
+    };
+    tapes.iter().map(health).collect()
+}
+
 /// Waits for a signal to stop, and says which; or for a role that ends by itself.
-async fn wait(roles: &dyn Roles) -> Result<&'static str, CliError> {
+async fn wait(roles: &ResourceManager) -> Result<&'static str, CliError> {
     let failed = |error| CliError::new(Exit::Failed, format!("cannot wait for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

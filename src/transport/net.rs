@@ -13,9 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddle_wire::RejectCode;
+use quinn::VarInt;
 use tokio::sync::Notify;
 
-use super::stream_table::{Flush, StreamTable, Written};
+use super::stream_table::{Flush, StreamTable, Written, close_for};
 use crate::engine::batch::{PeerId, StreamRef};
 use crate::metrics::TransportMetrics;
 use crate::ring::Full;
@@ -23,6 +24,10 @@ use crate::runtime::proxy::{NetWaker, ShardPort};
 
 /// Answer batches taken in one turn per shard, so that reading goes on in between.
 const BATCHES_PER_TURN: usize = 8;
+
+/// Between giving up a slow reader's answers and closing its connection: some round trips, so that packets under way are
+/// acknowledged and do not hold back the reason.
+const CUT_DELAY: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(crate) struct Net {
@@ -179,17 +184,25 @@ impl Net {
         }
     }
 
-    /// Waits for a peer that does not read, up to the time bound.
+    /// Waits for a peer that does not read, up to the time bound, and cuts it there or at the bound in bytes.
     async fn flush(self: Rc<Self>, stream: StreamRef, mut flush: Flush) {
         loop {
-            match tokio::time::timeout(self.slow_reader_timeout, flush.send.write_all(&flush.bytes)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return,
-                Err(_) => {
-                    self.metrics.slow_readers_cut.increment();
-                    self.streams.borrow_mut().cut(stream, RejectCode::SlowReader);
-                    return;
+            let is_written = tokio::select! {
+                written = tokio::time::timeout(self.slow_reader_timeout, flush.send.write_all(&flush.bytes)) => {
+                    match written {
+                        Ok(Ok(())) => true,
+                        // The connection is gone; its tasks notice by themselves.
+                        Ok(Err(_)) => return self.streams.borrow_mut().kill(stream),
+                        Err(_) => {
+                            self.metrics.slow_readers_cut.increment();
+                            false
+                        }
+                    }
                 }
+                () = flush.cut.notified() => false,
+            };
+            if !is_written {
+                break;
             }
             let next = self.streams.borrow_mut().flushed(stream, flush);
             match next {
@@ -197,6 +210,11 @@ impl Net {
                 None => return,
             }
         }
+        self.streams.borrow_mut().kill(stream);
+        // QUIC sends the reason only when nothing else waits to be sent, so what waits is given up first.
+        let _ = flush.send.reset(VarInt::from_u32(RejectCode::SlowReader as u32));
+        tokio::time::sleep(CUT_DELAY).await;
+        close_for(&flush.connection, RejectCode::SlowReader);
     }
 
     /// The thread is stopping: requests are answered `ShuttingDown` from now on.

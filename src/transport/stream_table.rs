@@ -6,9 +6,11 @@
 //! Invariant: a slot's generation changes whenever it is given to another stream, so an answer cannot reach a stranger.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use quinn::{Connection, SendStream, VarInt};
+use tokio::sync::Notify;
 
 use crate::engine::batch::StreamRef;
 use heddle_wire::RejectCode;
@@ -30,8 +32,15 @@ pub(super) enum Written {
 enum Sender {
     Free,
     Ready(SendStream),
-    /// A flush task has the stream; bytes that came meanwhile.
-    Flushing(Vec<u8>),
+    /// A flush task has the stream.
+    Flushing {
+        /// Bytes that came meanwhile.
+        kept: Vec<u8>,
+        /// Rung when they are too many.
+        cut: Rc<Notify>,
+    },
+    /// The peer was cut or is gone; the slot is free when the stream's task has noticed.
+    Dead,
 }
 
 struct Slot {
@@ -52,6 +61,9 @@ pub(super) struct StreamTable {
 pub(super) struct Flush {
     pub(super) send: SendStream,
     pub(super) bytes: Vec<u8>,
+    /// Rung when the peer is to be cut.
+    pub(super) cut: Rc<Notify>,
+    pub(super) connection: Connection,
 }
 
 impl StreamTable {
@@ -82,7 +94,7 @@ impl StreamTable {
         self.free.push(stream.slot());
         match sender {
             Sender::Ready(send) => Some(send),
-            Sender::Free | Sender::Flushing(_) => None,
+            Sender::Free | Sender::Flushing { .. } | Sender::Dead => None,
         }
     }
 
@@ -106,44 +118,51 @@ impl StreamTable {
                 if rest.is_empty() {
                     return Written::Whole;
                 }
-                let Sender::Ready(send) = core::mem::replace(&mut entry.sender, Sender::Flushing(Vec::new()))
-                else {
-                    return Written::Gone;
-                };
-                Written::Blocked(Flush { send, bytes: rest.to_vec() })
+                let cut = Rc::new(Notify::new());
+                let flushing = Sender::Flushing { kept: Vec::new(), cut: Rc::clone(&cut) };
+                match (core::mem::replace(&mut entry.sender, flushing), &entry.connection) {
+                    (Sender::Ready(send), Some(connection)) => Written::Blocked(Flush {
+                        send,
+                        bytes: rest.to_vec(),
+                        cut,
+                        connection: connection.clone(),
+                    }),
+                    _ => Written::Gone,
+                }
             }
-            Sender::Flushing(kept) => {
+            Sender::Flushing { kept, cut } => {
                 if kept.len() + bytes.len() > kept_max {
-                    if let Some(connection) = entry.connection.take() {
-                        close_for(&connection, RejectCode::SlowReader);
-                    }
+                    cut.notify_one();
+                    entry.sender = Sender::Dead;
                     return Written::Cut;
                 }
                 kept.extend_from_slice(bytes);
                 Written::Kept
             }
-            Sender::Free => Written::Gone,
+            Sender::Free | Sender::Dead => Written::Gone,
         }
     }
 
     /// A flush task wrote everything it had: here is more, or the stream is taken back.
-    pub(super) fn flushed(&mut self, stream: StreamRef, flush: Flush) -> Option<Flush> {
+    pub(super) fn flushed(&mut self, stream: StreamRef, mut flush: Flush) -> Option<Flush> {
         let entry = self.slot(stream)?;
         match &mut entry.sender {
-            Sender::Flushing(kept) if !kept.is_empty() => {
-                Some(Flush { send: flush.send, bytes: core::mem::take(kept) })
+            Sender::Flushing { kept, .. } if !kept.is_empty() => {
+                flush.bytes = core::mem::take(kept);
+                Some(flush)
             }
-            sender => {
-                *sender = Sender::Ready(flush.send);
+            Sender::Flushing { .. } => {
+                entry.sender = Sender::Ready(flush.send);
                 None
             }
+            Sender::Free | Sender::Ready(_) | Sender::Dead => None,
         }
     }
 
-    /// Closes the connection of a stream whose peer reads too slowly.
-    pub(super) fn cut(&mut self, stream: StreamRef, code: RejectCode) {
-        if let Some(connection) = self.slot(stream).and_then(|entry| entry.connection.take()) {
-            close_for(&connection, code);
+    /// Nothing is written to this stream any more.
+    pub(super) fn kill(&mut self, stream: StreamRef) {
+        if let Some(entry) = self.slot(stream) {
+            entry.sender = Sender::Dead;
         }
     }
 

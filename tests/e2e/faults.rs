@@ -39,8 +39,9 @@ fn a_peer_that_never_reads_is_cut_and_others_do_not_notice() {
             assert_eq!(healthy.beat(good, response_id).await.node_action, NodeAction::Normal);
             response_id += 1;
         }
-        let quinn::ConnectionError::ApplicationClosed(closed) = deaf.connection.closed().await else {
-            panic!("not cut with a reason")
+        let closed = match deaf.connection.closed().await {
+            quinn::ConnectionError::ApplicationClosed(closed) => closed,
+            other => panic!("not cut with a reason: {other}"),
         };
         assert_eq!(closed.error_code.into_inner(), heddle_wire::RejectCode::SlowReader as u64);
         assert_eq!(&closed.reason[..], b"SlowReader");
@@ -238,12 +239,12 @@ fn a_run_under_load_with_faults_replays_to_the_same_bytes() {
                 for node in 0..20 {
                     handles.push(peer.register(NodeId::new(format!("n{index}-{node}"), 1)).await.node_handle);
                 }
-                for round in 0..60_u32 {
+                for round in 0..150_u32 {
                     let mut bytes = Vec::new();
                     let mut sent = 0;
                     for (node, handle) in handles.iter().enumerate() {
-                        // Some fall silent, some repeat themselves, some are out of step, some send rubbish.
-                        if node % 7 == 3 && round > 10 {
+                        // Some fall silent (too few for the brake), some repeat themselves, some are out of step, some send rubbish.
+                        if node == 3 && index < 4 && round > 10 {
                             continue;
                         }
                         let id = if node % 7 == 4 && round == 30 { 9_999 } else { round };
@@ -281,6 +282,6 @@ fn a_run_under_load_with_faults_replays_to_the_same_bytes() {
     assert_eq!(report.roles.len(), 3, "{report:?}");
     assert!(report.is_identical(), "{report:?}");
     let frames: u64 = report.roles.iter().map(|role| role.frames).sum();
-    assert!(frames > 8 * 20 * 50, "{frames} frames on the tapes");
+    assert!(frames > 8 * 20 * 140, "{frames} frames on the tapes");
     assert_eq!(report, replay(folder.path()).unwrap(), "a replay is repeatable");
 }

@@ -42,18 +42,12 @@ fn get(address: SocketAddr, path: &str) -> String {
     text
 }
 
-fn address_in(line: &str) -> Option<SocketAddr> {
-    line.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).find_map(|word| word.parse().ok())
-}
-
 #[test]
 fn an_operator_starts_it_looks_at_nodes_and_stops_it() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     success(folder, &["pki", "init"]);
-    success(folder, &["pki", "issue", "resourcemanager", "rm1"]);
     success(folder, &["pki", "issue", "node", "n1"]);
-    success(folder, &["pki", "issue", "admin", "root"]);
 
     let mut child = Command::new(env!("CARGO_BIN_EXE_heddle"))
         .args(["resourcemanager", "--listen", "127.0.0.1:0", "--set", "http.address=127.0.0.1:0"])
@@ -65,22 +59,23 @@ fn an_operator_starts_it_looks_at_nodes_and_stops_it() {
     let stdout = child.stdout.take().unwrap();
     let mut running = Running(child);
     // It says where it listens, for nodes and for scrapers, on standard output.
-    let (mut door, mut http) = (None, None);
+    let (mut door, mut http) = (None::<SocketAddr>, None::<SocketAddr>);
     let mut lines = BufReader::new(stdout).lines();
     while door.is_none() || http.is_none() {
         let line = lines.next().expect("it ended before it said where it listens").unwrap();
-        let address = address_in(&line);
-        if line.contains("QUIC") {
-            door = door.or(address);
-        } else if line.contains("HTTP") {
-            http = http.or(address);
+        for word in line.split_whitespace() {
+            match word.split_once('=') {
+                Some(("quic", address)) => door = address.parse().ok(),
+                Some(("http", address)) => http = address.parse().ok(),
+                _ => {}
+            }
         }
     }
     let (door, http) = (door.unwrap(), http.unwrap());
 
     let pki = folder.join("pki");
     let identity =
-        Identity::load(&pki.join("node-n1.pem"), &pki.join("node-n1.key"), &pki.join("ca.pem")).unwrap();
+        Identity::load(&pki.join("n1.pem"), &pki.join("n1.key"), &pki.join("ca.pem")).unwrap();
     let rm = door.to_string();
     block_on(async {
         heddle::pki::install_crypto_provider();
@@ -88,15 +83,15 @@ fn an_operator_starts_it_looks_at_nodes_and_stops_it() {
         let handle = node.register(NodeId::new("n1", 45_454)).await.node_handle;
         assert_eq!(node.beat(handle, 0).await.node_action, NodeAction::Normal);
 
-        let table = success(folder, &["node", "list", "--rm", &rm]);
+        let table = success(folder, &["node", "list", "--rm-address", &rm]);
         assert!(
             table.contains("Total Nodes:1") && table.contains("n1:45454") && table.contains("RUNNING"),
             "{table}"
         );
         let json: serde_json::Value =
-            serde_json::from_str(&success(folder, &["node", "list", "--rm", &rm, "-o", "json"])).unwrap();
+            serde_json::from_str(&success(folder, &["node", "list", "--rm-address", &rm, "-o", "json"])).unwrap();
         assert!(json.to_string().contains("n1:45454"), "{json}");
-        let status = success(folder, &["node", "status", "n1:45454", "--rm", &rm]);
+        let status = success(folder, &["node", "status", "n1:45454", "--rm-address", &rm]);
         assert!(status.contains("Node-State") && status.contains("RUNNING"), "{status}");
 
         let health = get(http, "/health");
@@ -107,12 +102,12 @@ fn an_operator_starts_it_looks_at_nodes_and_stops_it() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
 
-        success(folder, &["node", "decommission", "n1:45454", "--rm", &rm]);
-        let table = success(folder, &["node", "list", "--all", "--rm", &rm]);
+        success(folder, &["node", "decommission", "n1:45454", "--rm-address", &rm]);
+        let table = success(folder, &["node", "list", "--all", "--rm-address", &rm]);
         assert!(table.contains("DECOMMISSIONED"), "{table}");
         assert_ne!(node.beat(handle, 1).await.node_action, NodeAction::Normal);
     });
-    let missing = heddle(folder, &["node", "status", "n2:1", "--rm", &rm]);
+    let missing = heddle(folder, &["node", "status", "n2:1", "--rm-address", &rm]);
     assert_eq!(missing.status.code(), Some(3), "{}", String::from_utf8_lossy(&missing.stderr));
 
     let pid = rustix::process::Pid::from_raw(i32::try_from(running.0.id()).unwrap()).unwrap();
@@ -126,6 +121,6 @@ fn an_operator_starts_it_looks_at_nodes_and_stops_it() {
         std::thread::yield_now();
     };
     assert_eq!(status.code(), Some(0));
-    let gone = heddle(folder, &["node", "list", "--rm", &rm, "--timeout", "2"]);
+    let gone = heddle(folder, &["node", "list", "--rm-address", &rm, "--answer-timeout", "2"]);
     assert!(matches!(gone.status.code(), Some(5 | 124)), "{:?}", gone.status);
 }
