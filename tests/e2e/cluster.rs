@@ -180,3 +180,31 @@ fn a_silent_node_is_lost_and_told_to_register_again() {
     };
     assert_eq!((losses, invalid), (1, 0));
 }
+
+/// A relay's nodes share a certificate, and rows are given out in the order of registration. After a restart a node that
+/// still held its old handle was taken for the node that had its row now, which was pushed out of step.
+#[test]
+fn a_handle_from_before_a_restart_is_nobodys() {
+    let pki = Pki::new();
+    let identity = pki.issue(Role::Node, "*");
+    let before = Setup::new().start(&pki);
+    let old = block_on(async {
+        let mut relay = Peer::connect(before.address(), &identity).await;
+        let old = relay.register(NodeId::new("n1", 1)).await.node_handle;
+        relay.beat(old, 0).await;
+        old
+    });
+    before.rm.stop();
+    let mut setup = Setup::new();
+    setup.options.shard.rm_identifier += 1;
+    let after = setup.start(&pki);
+    block_on(async {
+        let mut relay = Peer::connect(after.address(), &identity).await;
+        let other = relay.register(NodeId::new("n2", 1)).await.node_handle;
+        assert_eq!(other.row(), old.row(), "the case is about one row");
+        assert_eq!(relay.beat(old, 1).await.node_action, NodeAction::Resync);
+        let answer = relay.beat(other, 0).await;
+        assert_eq!((answer.node_action, answer.response_id), (NodeAction::Normal, 1));
+    });
+    after.rm.stop();
+}

@@ -226,6 +226,16 @@ impl List {
     const EMPTY: Self = Self { first: NONE, last: NONE };
 }
 
+/// Where the generations of a ResourceManager's rows begin: somewhere else for each start.
+///
+/// A relay's nodes share a certificate. Were generations counted from 1 after every start, a beat under a handle of the
+/// ResourceManager before would be taken for one of whatever node has the row now, and push that node out of step.
+const fn first_generation(rm_identifier: u64) -> u32 {
+    // A multiplicative hash (Knuth's, by the golden ratio); neighbouring starts are to be far apart.
+    let hash = rm_identifier.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (hash >> 40) as u32 & NodeHandle::GENERATION_MAX
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct NodeTable {
@@ -239,6 +249,7 @@ pub(super) struct NodeTable {
     free: List,
     rows_max: u32,
     shard: u8,
+    first_generation: u32,
     /// Texts: racks and versions.
     pub(super) texts: Interner<Box<str>>,
     /// Capabilities and container sizes.
@@ -253,7 +264,8 @@ impl NodeTable {
     /// Least step of growth, rows.
     const GROWTH_MIN: usize = 64;
 
-    pub(super) fn new(shard: u8, rows_max: u32) -> Self {
+    /// A table of at most `rows_max` rows for the ResourceManager that started at `rm_identifier`.
+    pub(super) fn new(shard: u8, rows_max: u32, rm_identifier: u64) -> Self {
         Self {
             hot: Vec::new(),
             warm: Vec::new(),
@@ -263,6 +275,7 @@ impl NodeTable {
             free: List::EMPTY,
             rows_max,
             shard,
+            first_generation: first_generation(rm_identifier),
             texts: Interner::new(),
             resources: Interner::new(),
             labels: Interner::new(),
@@ -421,7 +434,7 @@ impl NodeTable {
             last_seen: Instant::ZERO,
             digest_hash: 0,
             digest_count: 0,
-            generation: 0,
+            generation: self.first_generation,
             response_id: 0,
             interval_ms: 0,
             next_ms: 0,
