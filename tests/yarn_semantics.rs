@@ -1371,7 +1371,7 @@ fn unregister(engine: &mut Engine, node: &TestNode) -> bool {
     let request = UnRegisterNodeManagerRequest { node_handle: node.handle(), reason: "stop".to_owned() };
     let frame = engine.frame(node.handle().0, &request);
     let reply = engine.send(&frame, node.stream, node.peer);
-    decode::<UnRegisterNodeManagerResponse>(&reply.body()).unwrap().was_known
+    decode::<UnRegisterNodeManagerResponse>(&reply.body()).expect("an answer").was_known
 }
 
 fn decommission(
@@ -1384,7 +1384,7 @@ fn decommission(
     let request = DecommissionNodesRequest { node_ids, decommission_type, decommission_timeout_s };
     let frame = engine.frame(0, &request);
     let reply = engine.send(&frame, StreamRef::NONE, PeerId(9));
-    let response: DecommissionNodesResponse = decode(&reply.body()).unwrap();
+    let response: DecommissionNodesResponse = decode(&reply.body()).expect("an answer");
     response.affected_nodes.into_iter().map(|node| node.host).collect()
 }
 
@@ -1392,6 +1392,6 @@ fn recommission(engine: &mut Engine, host: &str) -> Vec<String> {
     let request = RecommissionNodesRequest { node_ids: vec![NodeId::new(host, 0)] };
     let frame = engine.frame(0, &request);
     let reply = engine.send(&frame, StreamRef::NONE, PeerId(9));
-    let response: RecommissionNodesResponse = decode(&reply.body()).unwrap();
+    let response: RecommissionNodesResponse = decode(&reply.body()).expect("an answer");
     response.affected_nodes.into_iter().map(|node| node.host).collect()
 }
