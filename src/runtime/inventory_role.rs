@@ -6,11 +6,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::idle::Sleeper;
-use crate::engine::event::{NodeCommand, NodeEvent};
+use crate::engine::event::{NodeCommand, NodeEvent, ShardCommand};
 use crate::engine::inventory::Inventory;
 use crate::engine::time::Instant;
 use crate::recorder::InventoryStepper;
-use crate::ring::{Full, SpscConsumer, SpscProducer};
+use crate::ring::{Full, MpscQueue, SpscConsumer, SpscProducer};
 
 /// Events taken from one shard in a cycle.
 const EVENTS_PER_CYCLE: usize = 1_024;
@@ -19,7 +19,11 @@ const EVENTS_PER_CYCLE: usize = 1_024;
 pub(super) struct ShardLink {
     pub(super) events: SpscConsumer<NodeEvent>,
     pub(super) commands: SpscProducer<NodeCommand>,
+    /// Messages for the whole shard.
+    pub(super) shard_commands: MpscQueue<ShardCommand>,
     pub(super) sleeper: Arc<Sleeper>,
+    /// The cluster's load as this shard was told last.
+    pub(super) told_permille: u16,
 }
 
 /// See the module.
@@ -71,6 +75,19 @@ impl InventoryRole {
             if let Err(Full(command)) = link.commands.offer(command) {
                 self.waiting.push_front(command);
                 return;
+            }
+        }
+    }
+
+    /// Tells every shard how much of the cluster is in use, where that changed. Called now and then, not per event.
+    pub(super) fn tell_load(&mut self) {
+        let used_permille = self.stepper.inventory().totals().used_permille();
+        for link in &mut self.links {
+            let command = ShardCommand::SetClusterLoad { used_permille };
+            // A full queue is tried again the next time.
+            if link.told_permille != used_permille && link.shard_commands.offer(command).is_ok() {
+                link.told_permille = used_permille;
+                link.sleeper.notify(false);
             }
         }
     }

@@ -312,14 +312,9 @@ fn start_engines(parts: EngineParts<'_>) -> Result<Vec<Engine>, StartError> {
     for (settings, tape) in parts.shards.into_iter().zip(tapes) {
         let (node_events, events) = spsc(NODE_EVENTS);
         let (commands, node_commands) = spsc(NODE_COMMANDS);
-        links.push((events, commands));
-        ends.push(ShardEnds {
-            settings,
-            tape,
-            commands: MpscQueue::new(SHARD_COMMANDS),
-            node_commands,
-            node_events,
-        });
+        let shard_commands = MpscQueue::new(SHARD_COMMANDS);
+        links.push((events, commands, shard_commands.clone()));
+        ends.push(ShardEnds { settings, tape, commands: shard_commands, node_commands, node_events });
     }
     // The first engine thread carries the inventory and so needs the sleepers of all: it is started last.
     let mut engines = Vec::new();
@@ -351,8 +346,10 @@ fn start_engines(parts: EngineParts<'_>) -> Result<Vec<Engine>, StartError> {
     Ok(engines)
 }
 
-type InventoryEnds =
-    (InventoryStepper, Vec<(SpscConsumer<NodeEvent>, SpscProducer<NodeCommand>)>, Vec<Arc<Sleeper>>);
+type InventoryEnds = (InventoryStepper, Vec<InventoryRings>, Vec<Arc<Sleeper>>);
+
+/// The inventory's rings from and to one shard.
+type InventoryRings = (SpscConsumer<NodeEvent>, SpscProducer<NodeCommand>, MpscQueue<ShardCommand>);
 
 fn start_engine(
     index: usize,
@@ -386,11 +383,10 @@ fn start_engine(
         });
         let inventory = inventory.map(|(stepper, rings, others)| {
             let sleepers = std::iter::once(Arc::clone(&sleeper)).chain(others);
-            let links = rings.into_iter().zip(sleepers).map(|((events, commands), sleeper)| ShardLink {
-                events,
-                commands,
-                sleeper,
-            });
+            let links =
+                rings.into_iter().zip(sleepers).map(|((events, commands, shard_commands), sleeper)| {
+                    ShardLink { events, commands, shard_commands, sleeper, told_permille: 0 }
+                });
             InventoryRole::new(stepper, links.collect())
         });
         let mut role = EngineThread { shard, inventory, metrics, role_metrics };
@@ -441,7 +437,8 @@ impl DutyCycle for EngineThread {
     fn publish(&mut self, _now: Instant, stats: &CycleStats) {
         self.shard.publish();
         self.role_metrics.publish(stats);
-        if let Some(inventory) = &self.inventory {
+        if let Some(inventory) = &mut self.inventory {
+            inventory.tell_load();
             self.metrics.inventory().publish(&inventory.inventory().totals());
         }
     }
