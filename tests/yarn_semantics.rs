@@ -272,6 +272,21 @@ fn register_present_with_applications_keeps_containers_and_adopts_capability_and
     assert!(!engine.beat(&mut a).is_full_report_requested);
 }
 
+/// A node joined and reconnected with another capability before the scheduler had polled once. The event said the
+/// first capability only, because a change was told for nodes the scheduler knew already. Found by the folding property.
+#[test]
+fn a_capability_changed_before_the_first_poll_is_in_the_event() {
+    let mut engine = Engine::new();
+    let mut a = node("a");
+    engine.register(&mut a);
+    a.register.running_applications = vec![application(1)];
+    a.register.capability = Resource::new(2_048, 4);
+    engine.register(&mut a);
+    let event = engine.event();
+    assert!(event.added.is_some());
+    assert_eq!((event.node, event.capability.unwrap().memory_mb), (a.handle(), 2_048));
+}
+
 #[test]
 fn register_present_decommissioning_without_applications_is_decommissioned() {
     let mut engine = Engine::new();
@@ -1355,6 +1370,52 @@ fn metrics_count_nodes_and_sum_capability() {
     assert_eq!(metrics.nodes_by_state, [0, 2, 0, 0, 0, 0, 0, 1]);
     assert_eq!(metrics.capability, Resource { extended: vec![gpu], ..Resource::new(16_384, 16) });
     assert_eq!(metrics.running_containers, 1);
+}
+
+#[test]
+fn a_batch_stops_where_the_answers_are_full_and_goes_on_from_there() {
+    use heddle::engine::batch::{AnswerBatch, FrameBatch};
+    use heddle::engine::shard::ANSWERS_SIZE_MAX;
+    let mut engine = Engine::new();
+    let mut a = node("a");
+    engine.join(&mut a);
+    let frame = engine.frame(a.handle().0, &a.beat);
+    let mut batch = FrameBatch::default();
+    let count = ANSWERS_SIZE_MAX / 64;
+    for _ in 0..count {
+        batch.push(&frame, a.stream, a.peer);
+    }
+    let (mut taken, mut answered) = (0, 0);
+    while taken < count {
+        let mut answers = AnswerBatch::default();
+        let now = engine.now;
+        let more = engine.shard.handle_frames(now, &batch, taken, &mut answers, &mut engine.out);
+        assert!(more > 0 && answers.size() <= ANSWERS_SIZE_MAX + 4_096);
+        assert_eq!(answers.len(), more, "one answer each");
+        taken += more;
+        answered += 1;
+    }
+    assert!(answered > 1, "it did stop");
+    let counters = engine.shard.counters();
+    assert_eq!((counters.heartbeats_fresh, counters.heartbeats_duplicate), (2, count as u64 - 1));
+}
+
+#[test]
+fn placeholders_belong_to_one_shard() {
+    let hosts: Vec<String> = (0..40).map(|number| format!("x{number}")).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let shown: Vec<usize> = (0..4)
+        .map(|shard| {
+            let mut engine = Engine::with(|settings| {
+                settings.shard = shard;
+                settings.shard_count = 4;
+                settings.lists = lists(&[], &hosts);
+            });
+            engine.nodes().len()
+        })
+        .collect();
+    assert_eq!(shown.iter().sum::<usize>(), 40, "{shown:?}");
+    assert!(shown.iter().all(|count| *count > 0), "{shown:?}");
 }
 
 // ---- Helpers ----

@@ -100,14 +100,14 @@ impl Shard {
         let is_known = hot.flags.has(RowFlags::KNOWN);
         let handle = self.table.handle(row);
         let event = self.event(row);
-        let was_added_only_here = event.added.take().is_some();
+        event.added = None;
         event.was_interrupted = false;
         event.usability = None;
         event.capability = None;
         event.launched.clear();
         event.increased.clear();
-        // With `added` still in the event, an earlier `removed` in it is about the registration the scheduler knows.
-        if is_known && !was_added_only_here && event.removed.is_none() {
+        // A `removed` that is still in the event is about the registration the scheduler knows.
+        if is_known && event.removed.is_none() {
             event.removed = Some(NodeRemoved { node: handle, reason });
         }
     }
