@@ -173,6 +173,7 @@ impl ResourceManager {
                 ports,
                 waker,
                 metrics: metrics.transport(usize::from(index)),
+                role_metrics: metrics.role(&format!("rm-net-{index}")),
                 settings: transport,
                 node_lists: node_lists.clone(),
                 node_lists_service: service.take(),

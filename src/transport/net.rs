@@ -17,9 +17,12 @@ use quinn::VarInt;
 use tokio::sync::Notify;
 
 use super::stream_table::{Flush, StreamTable, Written, close_for};
+use crate::config::TransportSettings;
 use crate::engine::batch::{PeerId, StreamRef};
-use crate::metrics::TransportMetrics;
+use crate::engine::time::Instant;
+use crate::metrics::{CycleStats, RoleMetrics, TransportMetrics};
 use crate::ring::Full;
+use crate::runtime::clock::Clock;
 use crate::runtime::proxy::{NetWaker, ShardPort};
 
 /// Answer batches taken in one turn per shard, so that reading goes on in between.
@@ -40,6 +43,17 @@ pub(crate) struct Net {
     waiting: Cell<u32>,
     is_stopping: Cell<bool>,
     slow_reader_timeout: Duration,
+    clock: Clock,
+    cycle: Cell<NetCycle>,
+}
+
+/// The thread's duty cycle: from the end of a park to the next.
+#[derive(Clone, Copy, Default)]
+struct NetCycle {
+    began: Instant,
+    stats: CycleStats,
+    /// Start of the window of `busy_permille`, and `busy` then.
+    window: (Instant, Duration),
 }
 
 impl Net {
@@ -48,18 +62,20 @@ impl Net {
         ports: Vec<ShardPort>,
         waker: Arc<NetWaker>,
         metrics: Arc<TransportMetrics>,
-        slow_reader_size: usize,
-        slow_reader_timeout: Duration,
+        settings: &TransportSettings,
+        clock: Clock,
     ) -> Rc<Self> {
         Rc::new(Self {
             ports: RefCell::new(ports),
-            streams: RefCell::new(StreamTable::new(index, slow_reader_size)),
+            streams: RefCell::new(StreamTable::new(index, settings.slow_reader_size)),
             metrics,
             waker,
             room: Notify::new(),
             waiting: Cell::new(0),
             is_stopping: Cell::new(false),
-            slow_reader_timeout,
+            slow_reader_timeout: settings.slow_reader_timeout,
+            clock,
+            cycle: Cell::new(NetCycle { began: clock.now(), ..NetCycle::default() }),
         })
     }
 
@@ -113,6 +129,7 @@ impl Net {
         if self.turn() {
             return;
         }
+        self.end_cycle();
         self.waker.prepare_park();
         if self.has_answers() || self.waiting_may_go_on() {
             self.waker.cancel_park();
@@ -126,6 +143,41 @@ impl Net {
     /// Called after the runtime parked: answers need not ring for a thread that runs.
     pub(crate) fn after_park(&self) {
         self.waker.cancel_park();
+        let mut cycle = self.cycle.get();
+        cycle.began = self.clock.now();
+        self.cycle.set(cycle);
+    }
+
+    /// Counts what the thread did since it last slept.
+    fn end_cycle(&self) {
+        let mut cycle = self.cycle.get();
+        let now = self.clock.now();
+        let took = now.since(cycle.began);
+        cycle.stats.cycles += 1;
+        cycle.stats.sleeps += 1;
+        cycle.stats.busy += took;
+        cycle.stats.longest = cycle.stats.longest.max(took);
+        // If the runtime finds work after all, the rest of it is the next cycle.
+        cycle.began = now;
+        self.cycle.set(cycle);
+    }
+
+    /// Puts the thread's measurements where readers see them.
+    pub(super) fn publish(&self, role: &RoleMetrics) {
+        self.metrics.queue_depth.set(self.depth() as u64);
+        let mut cycle = self.cycle.get();
+        let now = self.clock.now();
+        let window = now.since(cycle.window.0);
+        if window >= Duration::from_secs(1) {
+            let busy = cycle.stats.busy.saturating_sub(cycle.window.1);
+            let permille = busy.as_nanos() * 1_000 / window.as_nanos().max(1);
+            cycle.stats.busy_permille = u16::try_from(permille.min(1_000)).unwrap_or(1_000);
+            cycle.window = (now, cycle.stats.busy);
+        }
+        cycle.stats.items = self.metrics.frames_in.get();
+        role.publish(&cycle.stats);
+        cycle.stats.longest = Duration::ZERO;
+        self.cycle.set(cycle);
     }
 
     /// Between two chunks of a busy stream: writes answers without waiting for the end of the turn.
@@ -236,7 +288,7 @@ impl Net {
     }
 
     /// Batches on their way to the shards.
-    pub(crate) fn depth(&self) -> usize {
+    fn depth(&self) -> usize {
         self.ports.borrow().iter().map(ShardPort::depth).sum()
     }
 }

@@ -17,7 +17,7 @@ use super::endpoint::{Acceptor, endpoint};
 use super::net::Net;
 use super::node_lists_service::{NodeListsDoor, NodeListsService};
 use crate::config::TransportSettings;
-use crate::metrics::TransportMetrics;
+use crate::metrics::{RoleMetrics, TransportMetrics};
 use crate::runtime::clock::Clock;
 use crate::runtime::proxy::{NetWaker, ShardPort};
 
@@ -40,6 +40,7 @@ pub(crate) struct NetThreadParts {
     pub(crate) ports: Vec<ShardPort>,
     pub(crate) waker: Arc<NetWaker>,
     pub(crate) metrics: Arc<TransportMetrics>,
+    pub(crate) role_metrics: Arc<RoleMetrics>,
     pub(crate) settings: TransportSettings,
     pub(crate) node_lists: NodeListsDoor,
     /// Only the first net thread has it.
@@ -68,8 +69,8 @@ impl NetThread {
             parts.ports,
             Arc::clone(&parts.waker),
             Arc::clone(&parts.metrics),
-            parts.settings.slow_reader_size,
-            parts.settings.slow_reader_timeout,
+            &parts.settings,
+            parts.clock,
         );
         NET.with(|slot| *slot.borrow_mut() = Some(Rc::clone(&net)));
         let waker = parts.waker;
@@ -86,7 +87,7 @@ impl NetThread {
             if let Some(service) = parts.node_lists_service {
                 tokio::task::spawn_local(service.run());
             }
-            tokio::task::spawn_local(publish(Rc::clone(&net)));
+            tokio::task::spawn_local(publish(Rc::clone(&net), parts.role_metrics));
             let woken = {
                 let net = Rc::clone(&net);
                 tokio::task::spawn_local(async move {
@@ -127,12 +128,12 @@ fn runtime() -> io::Result<LocalRuntime> {
         .build_local(LocalOptions::default())
 }
 
-/// Puts the thread's depths where readers see them.
-async fn publish(net: Rc<Net>) {
+/// Publishes now and then.
+async fn publish(net: Rc<Net>, role: Arc<RoleMetrics>) {
     let mut tick = tokio::time::interval(crate::runtime::duty_cycle::PUBLISH_EVERY);
     loop {
         tick.tick().await;
-        net.metrics.queue_depth.set(net.depth() as u64);
+        net.publish(&role);
     }
 }
 
