@@ -1,0 +1,690 @@
+//! The fleet: many simulated NodeManagers as one value. Pure: the time is an argument, chance comes from a seed.
+//! Owns: every node's state, its containers, the plan of its next beat, and the count of what went wrong.
+//! Called by: the QUIC driver (one fleet per client thread) and the simulator; never shared between threads.
+//! Does not: read clocks, open sockets, start threads.
+//! Invariants: at most one request of a node is out; an answer is taken in once; a request without an answer is
+//! repeated with the same response id; same seed and same calls give the same bytes.
+//!
+//! A driver's loop: [`Fleet::due`] names the nodes that have something to send, [`Fleet::write`] writes it,
+//! [`Fleet::handle_frame`] takes in what comes back. Units: microseconds since the run started.
+
+mod answer;
+mod capacity;
+mod containers;
+mod frame;
+mod row;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use heddle_wire::record::{
+    ApplicationAttemptId, ApplicationId, ContainerId, ContainersDigest, NodeAttribute, NodeId,
+};
+use heddle_wire::resource_tracker::{
+    NodeHeartbeatRequest, RegisterNodeManagerRequest, UnRegisterNodeManagerRequest,
+};
+use heddle_wire::{Flags, write_frame};
+
+pub use answer::{Answer, Outcome};
+pub use capacity::{Capacities, Capacity, CapacityError, GPU};
+pub use frame::PLAIN_BEAT_SIZE;
+pub use row::NodeState;
+
+use containers::Containers;
+use frame::{COPY, Plain, Template, correlation_id};
+use row::{AWAITING, EXCUSED, FENCED, FULL_REPORT, PAUSED, Row, STALE, Stage, Wheel};
+
+/// Response ids are 31 bits wide.
+const RESPONSE_ID_MASK: u32 = 0x7fff_ffff;
+
+/// Where the containers of the simulated cluster come from: applications of this cluster timestamp.
+pub const CLUSTER_TIMESTAMP: u64 = 1_700_000_000_000;
+
+/// Container-management port of every simulated NodeManager.
+const NM_PORT: u16 = 45_454;
+
+/// Nodes of a rack.
+const RACK_SIZE: u32 = 40;
+
+/// Nodes that share an application. Fleets of one cluster start at multiples of it.
+pub const APPLICATION_NODES: u32 = 64;
+
+/// Texts of rejects kept for the report.
+const TEXTS_MAX: usize = 8;
+
+/// When a node beats again after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// When the ResourceManager told it to: open loop.
+    Told,
+    /// At once: closed loop. The driver writes the next beat after each accepted answer.
+    Max,
+}
+
+/// What kind of fleet.
+#[derive(Clone, Debug)]
+pub struct FleetSpec {
+    /// How many nodes.
+    pub nodes: u32,
+    /// Number of this fleet's first node in the whole cluster, a multiple of [`APPLICATION_NODES`]: host names and
+    /// container ids follow from it.
+    pub first_node: u32,
+    /// Containers each node starts with and keeps.
+    pub containers_per_node: u32,
+    /// Share of a node's containers that end and are replaced with each beat, millionths.
+    pub churn_ppm: u32,
+    /// Share of beats sent twice, millionths.
+    pub duplicate_ppm: u32,
+    /// Share of beats sent with an old response id, millionths.
+    pub stale_ppm: u32,
+    /// What the nodes offer.
+    pub capacities: Capacities,
+    /// When they beat again.
+    pub pace: Pace,
+    /// A request without an answer is repeated after this long, ms.
+    pub retry_after_ms: u32,
+}
+
+impl Default for FleetSpec {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            first_node: 0,
+            containers_per_node: 0,
+            churn_ppm: 0,
+            duplicate_ppm: 0,
+            stale_ppm: 0,
+            capacities: Capacities::default(),
+            pace: Pace::Told,
+            retry_after_ms: 5_000,
+        }
+    }
+}
+
+/// What happened, summed over the fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FleetCounters {
+    /// Registrations sent, with repeats.
+    pub registrations_sent: u64,
+    /// Registrations accepted.
+    pub registrations: u64,
+    /// Beats sent for the first time.
+    pub beats_sent: u64,
+    /// Beats answered NORMAL, each once.
+    pub beats_answered: u64,
+    /// Beats whose time passed while an earlier one waited for its answer; they were not sent.
+    pub beats_skipped: u64,
+    /// Requests repeated because no answer came in time.
+    pub retries: u64,
+    /// Copies sent on purpose, and those of them answered like the original.
+    pub copies_sent: u64,
+    /// Copies answered with the original's answer.
+    pub copies_answered: u64,
+    /// Stale beats sent on purpose.
+    pub stale_sent: u64,
+    /// Stale beats told RESYNC, as they must be.
+    pub stale_refused: u64,
+    /// Answers to a beat that was already answered.
+    pub duplicate_answers: u64,
+    /// Answers with an id or a key that fits nothing that was asked.
+    pub wrong_ids: u64,
+    /// Frames that are no answer a NodeManager expects, or cannot be read.
+    pub unexpected: u64,
+    /// RESYNC, all causes.
+    pub resyncs: u64,
+    /// RESYNC for nodes that beat in time at a ResourceManager that was not restarted.
+    pub false_losses: u64,
+    /// SHUTDOWN.
+    pub shutdowns: u64,
+    /// Leases that ran out.
+    pub fences: u64,
+    /// Pushed answers taken in.
+    pub pushes: u64,
+    /// Full reports asked for.
+    pub full_reports: u64,
+    /// Containers started.
+    pub containers_started: u64,
+    /// Containers ended, any cause.
+    pub containers_completed: u64,
+    /// Completed containers the ResourceManager named for removal.
+    pub containers_removed: u64,
+    /// Rejects by code.
+    pub rejects: BTreeMap<u16, u64>,
+    /// The first few texts that came with rejects, SHUTDOWN and RESYNC.
+    pub texts: Vec<String>,
+}
+
+impl FleetCounters {
+    /// All rejects.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.rejects.values().sum()
+    }
+
+    fn note(&mut self, text: &str) {
+        if self.texts.len() < TEXTS_MAX && !text.is_empty() && !self.texts.iter().any(|known| known == text) {
+            self.texts.push(text.chars().take(400).collect());
+        }
+    }
+
+    /// Adds another fleet's counters.
+    pub fn merge(&mut self, other: &Self) {
+        macro_rules! add {
+            ($($field:ident),*) => { $( self.$field += other.$field; )* };
+        }
+        add!(
+            registrations_sent,
+            registrations,
+            beats_sent,
+            beats_answered,
+            beats_skipped,
+            retries,
+            copies_sent,
+            copies_answered,
+            stale_sent,
+            stale_refused,
+            duplicate_answers,
+            wrong_ids,
+            unexpected,
+            resyncs,
+            false_losses,
+            shutdowns,
+            fences,
+            pushes,
+            full_reports,
+            containers_started,
+            containers_completed,
+            containers_removed
+        );
+        for (code, count) in &other.rejects {
+            *self.rejects.entry(*code).or_default() += count;
+        }
+        other.texts.iter().for_each(|text| self.note(text));
+    }
+}
+
+/// What [`Fleet::write`] wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// What it was.
+    pub kind: WrittenKind,
+    /// How long after its planned time, microseconds.
+    pub late_us: u64,
+}
+
+/// What kind of request was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrittenKind {
+    /// Nothing: the node is stopped, paused or already waits for its answer.
+    Nothing,
+    /// A registration.
+    Registration,
+    /// A beat, for the first time.
+    Beat,
+    /// A request again, with the same ids.
+    Retry,
+}
+
+/// Chance from a seed: splitmix64.
+#[derive(Clone, Debug)]
+struct Chance(u64);
+
+impl Chance {
+    const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    const fn below(&mut self, bound: u32) -> u32 {
+        (((self.next() >> 32) * bound as u64) >> 32) as u32
+    }
+
+    const fn hits(&mut self, ppm: u32) -> bool {
+        ppm > 0 && self.below(1_000_000) < ppm
+    }
+}
+
+/// Many simulated NodeManagers. See the module.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    spec: FleetSpec,
+    rows: Vec<Row>,
+    /// By node; empty while no node ever had a container.
+    containers: Vec<Containers>,
+    wheel: Wheel,
+    template: Template,
+    chance: Chance,
+    counters: FleetCounters,
+    /// Which node has which handle; read for pushed answers only.
+    by_handle: BTreeMap<u64, u32>,
+    /// Next container sequence of this fleet.
+    next_container: u64,
+    /// Next row the sweep looks at, and up to when it has looked.
+    sweep_at: usize,
+    swept_ms: u64,
+    /// Starts of the ResourceManager the fleet was told of, modulo 256.
+    epoch: u8,
+    /// Nodes registered with the present ResourceManager.
+    registered: u32,
+    /// Nodes that will not come back: told to stop or dead by script.
+    stopped: u32,
+    /// Longest interval told, ms.
+    interval_ms_max: u32,
+    scratch: NodeHeartbeatRequest,
+}
+
+impl Fleet {
+    /// A fleet of nodes that are not started. Nodes have numbers from 0.
+    #[must_use]
+    pub fn new(spec: FleetSpec, seed: u64) -> Self {
+        let rows = vec![Row::new(); spec.nodes as usize];
+        let mut fleet = Self {
+            rows,
+            containers: Vec::new(),
+            wheel: Wheel::new(),
+            template: Template::new(),
+            chance: Chance(seed),
+            counters: FleetCounters::default(),
+            by_handle: BTreeMap::new(),
+            next_container: 1,
+            sweep_at: 0,
+            swept_ms: 0,
+            epoch: 0,
+            registered: 0,
+            stopped: 0,
+            interval_ms_max: 0,
+            scratch: frame::empty_beat(&Row::new(), 0, ContainersDigest::default()),
+            spec,
+        };
+        if fleet.spec.containers_per_node > 0 {
+            fleet.containers.resize_with(fleet.rows.len(), Containers::default);
+            for node in 0..fleet.spec.nodes {
+                (0..fleet.spec.containers_per_node).for_each(|_| fleet.start_container(node));
+            }
+        }
+        fleet
+    }
+
+    /// How many nodes.
+    #[must_use]
+    pub const fn len(&self) -> u32 {
+        self.spec.nodes
+    }
+
+    /// True without nodes.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.spec.nodes == 0
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub const fn counters(&self) -> &FleetCounters {
+        &self.counters
+    }
+
+    /// Nodes registered with the present ResourceManager.
+    #[must_use]
+    pub const fn registered(&self) -> u32 {
+        self.registered
+    }
+
+    /// Nodes that will not come back.
+    #[must_use]
+    pub const fn stopped(&self) -> u32 {
+        self.stopped
+    }
+
+    /// Longest interval the ResourceManager told a node, ms.
+    #[must_use]
+    pub const fn interval_ms_max(&self) -> u32 {
+        self.interval_ms_max
+    }
+
+    /// Where a node is in its life.
+    #[must_use]
+    pub fn state(&self, node: u32) -> NodeState {
+        self.rows[node as usize].state()
+    }
+
+    /// What runs on a node.
+    #[must_use]
+    pub fn digest(&self, node: u32) -> ContainersDigest {
+        self.containers.get(node as usize).map_or_else(ContainersDigest::default, Containers::digest)
+    }
+
+    /// Completed containers of a node that the ResourceManager has not named for removal.
+    #[must_use]
+    pub fn completed(&self, node: u32) -> usize {
+        self.containers.get(node as usize).map_or(0, Containers::completed)
+    }
+
+    /// When the node's next request is due, or when the one that is out was due.
+    #[must_use]
+    pub fn planned_us(&self, node: u32) -> u64 {
+        self.rows[node as usize].planned_us
+    }
+
+    /// True while a request of the node is out.
+    #[must_use]
+    pub fn is_awaiting(&self, node: u32) -> bool {
+        self.rows[node as usize].has(AWAITING)
+    }
+
+    /// Beats that are out now and were planned before `until_us`: what is lost if nothing more comes.
+    pub fn outstanding(&self, until_us: u64) -> impl Iterator<Item = u32> {
+        let is_out = move |row: &Row| {
+            row.stage == Stage::Registered
+                && row.has(AWAITING)
+                && !row.has(PAUSED)
+                && row.planned_us < until_us
+        };
+        (0_u32..).zip(&self.rows).filter(move |(_, row)| is_out(row)).map(|(node, _)| node)
+    }
+
+    /// The bytes of a plain beat: what the transport's floor is measured with.
+    #[must_use]
+    pub fn plain_beat() -> [u8; PLAIN_BEAT_SIZE] {
+        *Template::new().bytes()
+    }
+
+    /// Starts a node: it registers at `at_us`.
+    pub fn start(&mut self, node: u32, at_us: u64) {
+        let row = &mut self.rows[node as usize];
+        if row.stage == Stage::Unregistered {
+            row.stage = Stage::Registering;
+            row.planned_us = at_us;
+            self.wheel.link(&mut self.rows, node);
+        }
+    }
+
+    /// The node's connection is new: what was out on the old one is sent again at once.
+    pub fn reconnect(&mut self, node: u32, now_us: u64, due: &mut Vec<u32>) {
+        let row = &mut self.rows[node as usize];
+        if row.has(AWAITING) {
+            row.sent_ms = to_ms(now_us);
+            due.push(node);
+        }
+    }
+
+    /// The ResourceManager was restarted: nodes it does not know any more are not falsely lost.
+    pub const fn note_restart(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.registered = 0;
+    }
+
+    /// The node dies without a word.
+    pub fn kill(&mut self, node: u32) {
+        self.stop(node);
+    }
+
+    /// The node falls silent until [`Fleet::resume`].
+    pub fn pause(&mut self, node: u32) {
+        self.rows[node as usize].flags |= PAUSED | EXCUSED;
+    }
+
+    /// The node goes on where it was, its next request due now.
+    pub fn resume(&mut self, node: u32, now_us: u64) {
+        let row = &mut self.rows[node as usize];
+        if row.has(PAUSED) && row.stage != Stage::Stopped {
+            row.flags &= !PAUSED;
+            if !row.has(AWAITING) {
+                // The pause is the script's doing and not latency.
+                row.planned_us = row.planned_us.max(now_us);
+                self.wheel.link(&mut self.rows, node);
+            }
+        }
+    }
+
+    /// Names the nodes that have something to send: beats and registrations that are due, requests to be repeated.
+    /// At most about `limit`; the rest comes with the next call.
+    ///
+    /// Cost: the nodes named, and a thousandth of the rows per millisecond for leases and retries.
+    pub fn due(&mut self, now_us: u64, limit: usize, due: &mut Vec<u32>) {
+        self.wheel.fire(&mut self.rows, now_us, limit, due);
+        self.sweep(now_us, limit, due);
+    }
+
+    /// When [`Fleet::due`] has something to name at the earliest; leases and retries are looked at every millisecond
+    /// that `due` is called for and are not part of it.
+    #[must_use]
+    pub fn next_due_us(&self) -> Option<u64> {
+        self.wheel.next_us()
+    }
+
+    /// Looks at every row once a second: requests without an answer, leases.
+    fn sweep(&mut self, now_us: u64, limit: usize, due: &mut Vec<u32>) {
+        let elapsed_ms = (now_us / 1_000).saturating_sub(self.swept_ms).min(1_000);
+        if elapsed_ms == 0 || self.rows.is_empty() {
+            return;
+        }
+        self.swept_ms = now_us / 1_000;
+        let now_ms = to_ms(now_us);
+        let count = (self.rows.len() * elapsed_ms as usize).div_ceil(1_000).min(self.rows.len());
+        for _ in 0..count {
+            let node = self.sweep_at;
+            self.sweep_at = if node + 1 == self.rows.len() { 0 } else { node + 1 };
+            let row = &mut self.rows[node];
+            if row.stage == Stage::Registered
+                && now_ms.saturating_sub(row.heard_ms) > row.lease_ms
+                && !row.has(FENCED)
+            {
+                row.flags |= FENCED;
+                self.counters.fences += 1;
+                if let Some(containers) = self.containers.get_mut(node) {
+                    self.counters.containers_completed += u64::from(containers.kill_all());
+                }
+            }
+            if row.has(AWAITING)
+                && !row.has(PAUSED)
+                && now_ms.saturating_sub(row.sent_ms) > self.spec.retry_after_ms
+                && due.len() < limit
+            {
+                due.push(node as u32);
+            }
+        }
+    }
+
+    /// Writes what the node has to send: its registration, its next beat, or the request that is out once more.
+    ///
+    /// Cost: a copy of [`PLAIN_BEAT_SIZE`] bytes for a node with nothing to say.
+    #[inline]
+    pub fn write(&mut self, node: u32, now_us: u64, out: &mut Vec<u8>) -> Written {
+        let row = &self.rows[node as usize];
+        let late_us = now_us.saturating_sub(row.planned_us);
+        let written = |kind| Written { kind, late_us };
+        if row.has(PAUSED) {
+            return written(WrittenKind::Nothing);
+        }
+        let is_retry = row.has(AWAITING);
+        let kind = match row.stage {
+            Stage::Unregistered | Stage::Stopped => return written(WrittenKind::Nothing),
+            Stage::Registering => {
+                self.write_registration(node, out);
+                self.counters.registrations_sent += 1;
+                if is_retry { WrittenKind::Retry } else { WrittenKind::Registration }
+            }
+            Stage::Registered if is_retry => {
+                self.write_again(node, out);
+                WrittenKind::Retry
+            }
+            Stage::Registered => {
+                self.write_beat(node, out);
+                WrittenKind::Beat
+            }
+        };
+        if is_retry {
+            self.counters.retries += 1;
+        }
+        let row = &mut self.rows[node as usize];
+        row.sent_ms = to_ms(now_us);
+        row.flags |= AWAITING;
+        written(kind)
+    }
+
+    fn write_beat(&mut self, node: u32, out: &mut Vec<u8>) {
+        self.counters.beats_sent += 1;
+        let start = out.len();
+        let row = &mut self.rows[node as usize];
+        let mut response_id = row.response_id;
+        if self.spec.stale_ppm > 0 && response_id > 2 && self.chance.hits(self.spec.stale_ppm) {
+            response_id -= 2;
+            row.flags |= STALE;
+            self.counters.stale_sent += 1;
+        }
+        let correlation_id = correlation_id(node, response_id);
+        if self.containers.is_empty() {
+            let plain = Plain { correlation_id, response_id, digest: ContainersDigest::default() };
+            self.template.write(row, plain, out);
+        } else {
+            if self.spec.churn_ppm > 0 {
+                self.churn(node);
+            }
+            self.write_containers(node, correlation_id, response_id, out);
+        }
+        if self.spec.duplicate_ppm > 0 && self.chance.hits(self.spec.duplicate_ppm) {
+            let end = out.len();
+            out.extend_from_within(start..end);
+            heddle_wire::frame::set_correlation_id(&mut out[end..], correlation_id | COPY);
+            self.counters.copies_sent += 1;
+        }
+    }
+
+    fn write_containers(&mut self, node: u32, correlation_id: u64, response_id: u32, out: &mut Vec<u8>) {
+        let row = &mut self.rows[node as usize];
+        let containers = &mut self.containers[node as usize];
+        let is_full_report = row.has(FULL_REPORT) || containers.is_reporting();
+        if !is_full_report && containers.has_nothing_to_say() {
+            containers.fill_plain();
+            let digest = containers.digest();
+            self.template.write(row, Plain { correlation_id, response_id, digest }, out);
+            return;
+        }
+        let beat = &mut self.scratch;
+        let statuses = core::mem::take(&mut beat.container_statuses);
+        *beat = frame::empty_beat(row, response_id, containers.digest());
+        beat.container_statuses = statuses;
+        containers.fill(is_full_report, beat);
+        row.flags &= !FULL_REPORT;
+        let start = out.len();
+        write_frame(out, Flags::REQUEST, correlation_id, row.handle, beat);
+        containers.in_flight.clear();
+        containers.in_flight.extend_from_slice(&out[start..]);
+    }
+
+    fn write_again(&self, node: u32, out: &mut Vec<u8>) {
+        let row = &self.rows[node as usize];
+        let response_id = if row.has(STALE) { row.response_id - 2 } else { row.response_id };
+        let containers = self.containers.get(node as usize);
+        match containers.filter(|containers| !containers.in_flight.is_empty()) {
+            Some(containers) => out.extend_from_slice(&containers.in_flight),
+            None => {
+                let digest =
+                    containers.map_or_else(ContainersDigest::default, |known| known.digest_in_flight);
+                let correlation_id = correlation_id(node, response_id);
+                self.template.write(row, Plain { correlation_id, response_id, digest }, out);
+            }
+        }
+    }
+
+    fn write_registration(&mut self, node: u32, out: &mut Vec<u8>) {
+        let index = self.spec.first_node + node;
+        let capacity = self.spec.capacities.of(index);
+        let node_id = NodeId::new(self.spec.capacities.host_of(index), NM_PORT);
+        let mut request = RegisterNodeManagerRequest {
+            http_port: 8_042,
+            protocol_minor: heddle_wire::PROTOCOL_MINOR,
+            features: 0,
+            rack_name: format!("/rack-{:04}", index / RACK_SIZE),
+            nm_version: env!("CARGO_PKG_VERSION").to_owned(),
+            capability: capacity.to_resource(),
+            physical_resource: None,
+            node_status: None,
+            container_statuses: Vec::new(),
+            running_applications: Vec::new(),
+            node_labels: None,
+            node_attributes: (!capacity.model.is_empty()).then(|| {
+                let (prefix, name) = ("nm.yarn.io".to_owned(), "gpu-model".to_owned());
+                vec![NodeAttribute { prefix, name, value: capacity.model.to_string() }]
+            }),
+            log_aggregation_reports: Vec::new(),
+            node_id,
+        };
+        if let Some(containers) = self.containers.get_mut(node as usize) {
+            containers.register(&mut request.container_statuses, &mut request.running_applications);
+        }
+        let routing_key = request.node_id.routing_key();
+        write_frame(out, Flags::REQUEST, u64::from(node), routing_key, &request);
+    }
+
+    /// Writes the farewell of a registered node and stops it. False when there is nothing to say.
+    pub fn write_unregistration(&mut self, node: u32, reason: &str, out: &mut Vec<u8>) -> bool {
+        let row = self.rows[node as usize];
+        if row.stage != Stage::Registered {
+            return false;
+        }
+        let request = UnRegisterNodeManagerRequest {
+            node_handle: heddle_wire::record::NodeHandle(row.handle),
+            reason: reason.to_owned(),
+        };
+        write_frame(out, Flags::REQUEST, u64::from(node), row.handle, &request);
+        self.stop(node);
+        true
+    }
+
+    fn churn(&mut self, node: u32) {
+        let running = self.digest(node).count;
+        // The whole part is certain, the rest by chance, so that the mean is right for any share.
+        let expected = u64::from(running) * u64::from(self.spec.churn_ppm);
+        let by_chance = self.chance.hits((expected % 1_000_000) as u32);
+        for _ in 0..(expected / 1_000_000) + u64::from(by_chance) {
+            let running = self.digest(node).count;
+            if running == 0 {
+                return;
+            }
+            let nth = self.chance.below(running);
+            self.containers[node as usize].finish_nth(nth);
+            self.counters.containers_completed += 1;
+            self.start_container(node);
+        }
+    }
+
+    fn start_container(&mut self, node: u32) {
+        let index = self.spec.first_node + node;
+        // An application never spans two fleets, so that counting containers per fleet keeps their ids distinct.
+        let application_id =
+            ApplicationId { cluster_timestamp: CLUSTER_TIMESTAMP, id: 1 + index / APPLICATION_NODES };
+        let application_attempt_id = ApplicationAttemptId { application_id, attempt_id: 1 };
+        let id = ContainerId { application_attempt_id, container_id: self.next_container };
+        self.next_container += 1;
+        self.containers[node as usize].start(id, 2_048, 1);
+        self.counters.containers_started += 1;
+    }
+
+    /// The node ends: nothing is sent any more.
+    fn stop(&mut self, node: u32) {
+        let row = &mut self.rows[node as usize];
+        if row.stage == Stage::Stopped {
+            return;
+        }
+        if row.stage == Stage::Registered && row.epoch == self.epoch {
+            self.registered = self.registered.saturating_sub(1);
+        }
+        self.by_handle.remove(&row.handle);
+        row.stage = Stage::Stopped;
+        row.flags &= !(AWAITING | FENCED);
+        self.stopped += 1;
+        if let Some(containers) = self.containers.get_mut(node as usize) {
+            self.counters.containers_completed += u64::from(containers.kill_all());
+        }
+    }
+}
+
+/// Milliseconds as the rows keep them: 49 days.
+fn to_ms(now_us: u64) -> u32 {
+    u32::try_from(now_us / 1_000).unwrap_or(u32::MAX)
+}
