@@ -1,0 +1,267 @@
+//! Orders for nodes: kept per node in sequence until the node acknowledges them, carried by answers and pushes.
+//! Owns: [`Outbound`], the order queue and stored answer of a node. Called by: the duty cycle, `heartbeat`, `registration`.
+//! Does not: decide what to order. Thread: the shard's.
+//! Invariants: sequences count from 1 in each registration; what is sent is always a prefix of what waits, so that one
+//! number acknowledges it; a completed container is forgotten only when its RemoveContainer is acknowledged.
+
+use std::collections::VecDeque;
+
+use heddle_wire::frame::Flags;
+use heddle_wire::limits::{COMMANDS_PER_ANSWER_MAX, COMMANDS_PER_NODE_MAX};
+use heddle_wire::record::{ContainerUpdate, SignalContainer};
+use heddle_wire::resource_tracker::{NodeCommands, NodeHeartbeatResponse, NodeUpdates};
+use heddle_wire::write_frame;
+
+use super::node_table::RowFlags;
+use super::resource;
+use super::rm_node::{RmNodeEvent, transition};
+use super::{Outbox, Shard};
+use crate::engine::batch::StreamRef;
+use crate::engine::event::{NodeCommand, NodeOrder};
+use crate::engine::time::Instant;
+
+/// What waits for a node, and its last answer where that was not a fixed one.
+#[derive(Debug, Default)]
+pub(super) struct Outbound {
+    /// Orders not acknowledged, the one with sequence `first` in front.
+    queue: VecDeque<NodeOrder>,
+    /// Sequence of the front (or of the next order when empty), minus one: the highest acknowledged.
+    acknowledged: u32,
+    /// Highest sequence ever sent. A node cannot acknowledge more.
+    sent: u32,
+    /// When it was last pushed to.
+    pushed_at: Option<Instant>,
+    /// Body of the last answer.
+    pub(super) stored_answer: Vec<u8>,
+}
+
+impl Outbound {
+    /// Capacities kept when empty: orders, and bytes of the stored answer.
+    const KEPT_ORDERS_MAX: usize = 64;
+    const KEPT_BYTES_MAX: usize = 4_096;
+
+    fn next_sequence(&self) -> u32 {
+        self.acknowledged.saturating_add(self.queue.len() as u32)
+    }
+
+    /// Numbers what waits anew, from 1: the sequence begins again with a registration.
+    fn restart(&mut self) {
+        self.acknowledged = 0;
+        self.sent = 0;
+        self.pushed_at = None;
+    }
+
+    /// The longest prefix that fits an answer.
+    fn commands(&mut self) -> Option<Box<NodeCommands>> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        let mut commands = NodeCommands::default();
+        let mut sequence = self.acknowledged;
+        for order in &self.queue {
+            let full = match order {
+                NodeOrder::CleanupContainer(_) => commands.containers_to_cleanup.len(),
+                NodeOrder::CleanupApplication(_) => commands.applications_to_cleanup.len(),
+                NodeOrder::RemoveContainer(_) => commands.containers_to_be_removed_from_nm.len(),
+                NodeOrder::SignalContainer(..) => commands.containers_to_signal.len(),
+                NodeOrder::UpdateContainer { .. } => commands.containers_to_update.len(),
+                NodeOrder::UpdateResource(_) => 0,
+            };
+            if full >= COMMANDS_PER_ANSWER_MAX {
+                break;
+            }
+            sequence += 1;
+            match order {
+                NodeOrder::CleanupContainer(id) => commands.containers_to_cleanup.push(*id),
+                NodeOrder::CleanupApplication(id) => commands.applications_to_cleanup.push(*id),
+                NodeOrder::RemoveContainer(id) => commands.containers_to_be_removed_from_nm.push(*id),
+                NodeOrder::SignalContainer(container_id, command) => commands
+                    .containers_to_signal
+                    .push(SignalContainer { sequence, container_id: *container_id, command: *command }),
+                NodeOrder::UpdateContainer { container_id, version, capability, execution_type } => {
+                    commands.containers_to_update.push(ContainerUpdate {
+                        container_id: *container_id,
+                        version: *version,
+                        capability: resource::to_wire(capability),
+                        execution_type: *execution_type,
+                    });
+                }
+                // Never queued: a capability travels as an update.
+                NodeOrder::UpdateResource(_) => {}
+            }
+        }
+        commands.last_sequence = sequence;
+        self.sent = self.sent.max(sequence);
+        Some(Box::new(commands))
+    }
+
+    /// Heap used, with the box it lies in.
+    pub(super) fn heap_size(&self) -> usize {
+        size_of::<Self>() + self.queue.capacity() * size_of::<NodeOrder>() + self.stored_answer.capacity()
+    }
+}
+
+impl Shard {
+    /// Takes an order for a node. An order for a registration that has ended is dropped and counted, one that the
+    /// node's state has no row for is dropped with a notice.
+    ///
+    /// A node that registered again and kept its containers still takes orders for its earlier handle.
+    ///
+    /// # Errors
+    /// The order itself, when [`COMMANDS_PER_NODE_MAX`] wait for the node.
+    pub fn handle_node_command(
+        &mut self,
+        now: Instant,
+        command: NodeCommand,
+        out: &mut Outbox,
+    ) -> Result<(), NodeCommand> {
+        self.advance(now, out);
+        let generation = command.node.generation();
+        let row = self.table.row_of(command.node).filter(|row| {
+            let current = self.table.hot[*row as usize].generation;
+            let added = self.table.cold(*row).added_generation;
+            // Generations wrap to 1, so "between" is asked around the circle.
+            let is_between = if added <= current {
+                (added..=current).contains(&generation)
+            } else {
+                generation >= added || generation <= current
+            };
+            self.table.hot[*row as usize].state.is_active() && is_between
+        });
+        let Some(row) = row else {
+            self.counters.commands_dropped += 1;
+            return Ok(());
+        };
+        let event = match &command.order {
+            NodeOrder::CleanupContainer(_) => RmNodeEvent::CleanupContainer,
+            NodeOrder::CleanupApplication(_) => RmNodeEvent::CleanupApplication,
+            NodeOrder::RemoveContainer(_) => RmNodeEvent::FinishedContainersPulledByAm,
+            NodeOrder::SignalContainer(..) => RmNodeEvent::SignalContainer,
+            NodeOrder::UpdateContainer { .. } => RmNodeEvent::UpdateContainer,
+            NodeOrder::UpdateResource(_) => RmNodeEvent::ResourceUpdate,
+        };
+        if transition(self.table.hot[row as usize].state, event).is_none() {
+            self.note_invalid(row, event, out);
+            return Ok(());
+        }
+        if let NodeOrder::UpdateResource(capability) = &command.order {
+            self.set_capability(row, capability.clone());
+            self.tell_capability(row);
+            self.table.hot[row as usize].flags.set(RowFlags::TELL_CAPABILITY);
+        } else {
+            let outbound = self.table.cold_mut(row).outbound.get_or_insert_default();
+            if outbound.queue.len() >= COMMANDS_PER_NODE_MAX || outbound.next_sequence() == u32::MAX {
+                return Err(command);
+            }
+            let cleanup = match &command.order {
+                NodeOrder::CleanupApplication(id) => Some(*id),
+                _ => None,
+            };
+            outbound.queue.push_back(command.order);
+            if let (Some(id), Some(containers)) = (cleanup, self.table.cold_mut(row).containers.as_mut()) {
+                containers.cleanup_application(&id);
+            }
+            self.table.hot[row as usize].flags.set(RowFlags::COMMANDS);
+        }
+        if command.is_urgent {
+            self.push_soon(row, out);
+        }
+        Ok(())
+    }
+
+    /// Pushes at once, or, when the node was pushed to at this very time, with the next step: a hundred urgent orders
+    /// in one cycle make two pushes and not a hundred that repeat each other.
+    fn push_soon(&mut self, row: u32, out: &mut Outbox) {
+        let now = self.now;
+        let outbound = self.table.cold_mut(row).outbound.get_or_insert_default();
+        if outbound.pushed_at != Some(now) {
+            self.push(row, out);
+        } else if !self.table.hot[row as usize].flags.has(RowFlags::PUSH_DUE) {
+            self.table.hot[row as usize].flags.set(RowFlags::PUSH_DUE);
+            self.push_due.push(row);
+        }
+    }
+
+    /// Sends the pushes that were put off.
+    pub(super) fn flush_pushes(&mut self, out: &mut Outbox) {
+        for row in core::mem::take(&mut self.push_due) {
+            let hot = &mut self.table.hot[row as usize];
+            hot.flags.clear(RowFlags::PUSH_DUE);
+            if hot.state.is_active() && !hot.flags.has(RowFlags::FREE) {
+                self.push(row, out);
+            }
+        }
+    }
+
+    /// What waits for the node, as an answer nobody asked for. It repeats the last response id and changes nothing.
+    fn push(&mut self, row: u32, out: &mut Outbox) {
+        let now = self.now;
+        let handle = self.table.handle(row);
+        let hot = self.table.hot[row as usize];
+        if hot.stream == StreamRef::NONE {
+            return;
+        }
+        let capability =
+            hot.flags.has(RowFlags::TELL_CAPABILITY).then(|| resource::to_wire(self.table.capability(row)));
+        let (phase_ms, lease_ms) = (self.phase_ms(row, hot.interval_ms), self.lease_ms(hot.class));
+        let outbound = self.table.cold_mut(row).outbound.get_or_insert_default();
+        outbound.pushed_at = Some(now);
+        let updates = capability.map(|capability| {
+            Box::new(NodeUpdates { capability: Some(capability), ..NodeUpdates::default() })
+        });
+        let response = NodeHeartbeatResponse {
+            response_id: hot.response_id,
+            heartbeat_interval_ms: hot.interval_ms,
+            next_heartbeat_ms: hot.next_ms,
+            phase_ms,
+            lease_ms,
+            commands: outbound.commands(),
+            updates,
+            ..NodeHeartbeatResponse::default()
+        };
+        out.pushes.push_with(hot.stream, |bytes| {
+            write_frame(bytes, Flags::PUSH, 0, handle.0, &response);
+        });
+    }
+
+    /// The commands an answer carries.
+    pub(super) fn commands(&mut self, row: u32) -> Option<Box<NodeCommands>> {
+        self.table.cold_mut(row).outbound.as_mut()?.commands()
+    }
+
+    /// The node has carried out everything up to `sequence`. More than was ever sent is taken as all that was sent.
+    pub(super) fn acknowledge_commands(&mut self, row: u32, sequence: u32) {
+        let cold = self.table.cold_mut(row);
+        let Some(outbound) = cold.outbound.as_mut() else { return };
+        let upto = sequence.min(outbound.sent);
+        while outbound.acknowledged < upto {
+            let Some(order) = outbound.queue.pop_front() else { break };
+            outbound.acknowledged += 1;
+            if let (NodeOrder::RemoveContainer(id), Some(containers)) = (&order, cold.containers.as_mut()) {
+                containers.forget_completed(id);
+            }
+        }
+        if outbound.queue.is_empty() {
+            outbound.queue.shrink_to(Outbound::KEPT_ORDERS_MAX);
+            self.table.hot[row as usize].flags.clear(RowFlags::COMMANDS);
+        }
+    }
+
+    /// Keeps the body of an answer for a duplicate of its beat.
+    pub(super) fn store_answer(&mut self, row: u32, body: &[u8]) {
+        let stored = &mut self.table.cold_mut(row).outbound.get_or_insert_default().stored_answer;
+        stored.clear();
+        stored.shrink_to(Outbound::KEPT_BYTES_MAX);
+        stored.extend_from_slice(body);
+        self.table.hot[row as usize].flags.set(RowFlags::STORED_ANSWER);
+    }
+
+    /// The node registered again and kept its containers: its orders wait on, numbered from 1.
+    pub(super) fn restart_commands(&mut self, row: u32) {
+        if let Some(outbound) = self.table.cold_mut(row).outbound.as_mut() {
+            outbound.restart();
+            outbound.stored_answer = Vec::new();
+        }
+        self.table.hot[row as usize].flags.clear(RowFlags::STORED_ANSWER);
+    }
+}
