@@ -93,7 +93,7 @@ impl Inventory {
             // As the node table grows: a doubling would be the larger part of a node's memory.
             let missing = row + 1 - nodes.len();
             if nodes.capacity() <= row {
-                nodes.reserve_exact(missing.max(nodes.len() / 8).max(64));
+                nodes.reserve_exact(missing.max(nodes.len() / 16).max(64));
             }
             nodes.resize_with(row + 1, Node::default);
         }

@@ -160,17 +160,13 @@ impl NodeContainers {
             self.remember_application(id.application_id());
             return Change::Completed { was_live };
         }
-        if self.completed.contains(&id) {
-            // Late news of a container whose end is known: the end stands.
-            return Change::None;
-        }
-        let capability = resource::from_archived(report.capability);
         if let Some(live) = self.live.get_mut(&id) {
             live.round = self.round;
             live.state = report.state;
             live.execution_type = report.execution_type;
             let old = resources.value(live.capability);
-            if *old != capability {
+            if !resource::is_same(old, report.capability) {
+                let capability = resource::from_archived(report.capability);
                 self.used_memory_mb = self.used_memory_mb - old.memory_mb + capability.memory_mb;
                 self.used_virtual_cores = self.used_virtual_cores - u64::from(old.virtual_cores)
                     + u64::from(capability.virtual_cores);
@@ -179,6 +175,11 @@ impl NodeContainers {
             }
             return Change::None;
         }
+        if self.completed.contains(&id) {
+            // Late news of a container whose end is known: the end stands.
+            return Change::None;
+        }
+        let capability = resource::from_archived(report.capability);
         self.used_memory_mb += capability.memory_mb;
         self.used_virtual_cores += u64::from(capability.virtual_cores);
         let live = Live {

@@ -6,7 +6,7 @@
 
 use heddle_wire::frame::{Flags, HEADER_SIZE};
 use heddle_wire::limits::CONTAINERS_PER_NODE_MAX;
-use heddle_wire::record::{ContainersDigest, MasterKey, NodeAction, NodeHandle, NodeState};
+use heddle_wire::record::{ContainerId, ContainersDigest, MasterKey, NodeAction, NodeHandle, NodeState};
 use heddle_wire::resource_tracker::{
     ArchivedNodeHeartbeatDetails, ArchivedNodeHeartbeatRequest, NodeHeartbeatRequest, NodeHeartbeatResponse,
     NodeUpdates,
@@ -425,8 +425,8 @@ impl Shard {
         if body.is_full_report && !was_in_report {
             self.begin_full_report(row);
         }
-        for status in body.container_statuses.iter() {
-            self.take_report(row, &Report::from(status));
+        if !body.container_statuses.is_empty() {
+            self.take_reports(row, body.container_statuses.iter().map(Report::from));
         }
         // A beat of changes inside a full report means that the node began anew; the digest will tell.
         self.table.hot[row as usize]
@@ -434,9 +434,6 @@ impl Shard {
             .put(RowFlags::IN_FULL_REPORT, body.is_full_report && body.is_continued);
         if body.is_full_report && !body.is_continued {
             self.finish_full_report(row);
-        }
-        if self.table.cold(row).containers.as_ref().is_some_and(|containers| containers.is_empty()) {
-            self.table.cold_mut(row).containers = None;
         }
         let hot = &self.table.hot[row as usize];
         body.containers_digest.to_native() == digest(hot.digest_count, hot.digest_hash)
@@ -449,29 +446,39 @@ impl Shard {
         }
     }
 
-    /// Takes in what a node says of one container.
-    pub(super) fn take_report(&mut self, row: u32, report: &Report<'_>) {
+    /// Takes in what a node says of its containers.
+    pub(super) fn take_reports<'a>(&mut self, row: u32, reports: impl Iterator<Item = Report<'a>>) {
+        // Out of the row meanwhile: what follows from a report touches everything else of it.
         let mut containers = self.table.cold_mut(row).containers.take().unwrap_or_default();
-        let change = containers.report(report, &mut self.table.resources);
-        self.table.cold_mut(row).containers = Some(containers);
-        let hot = &mut self.table.hot[row as usize];
-        let mut after = digest(hot.digest_count, hot.digest_hash);
-        match change {
-            Change::None => return,
-            Change::Launched => {
-                after.add(&report.container_id);
-                self.counters.running_containers += 1;
-                self.tell_launched(row, report);
-            }
-            Change::Completed { was_live } => {
-                if was_live {
-                    after.remove(&report.container_id);
-                    self.counters.running_containers -= 1;
+        for report in reports {
+            match containers.report(&report, &mut self.table.resources) {
+                Change::None => {}
+                Change::Launched => {
+                    self.count_container(row, &report.container_id, true);
+                    self.tell_launched(row, &report);
                 }
-                self.tell_completed(row, report);
+                Change::Completed { was_live } => {
+                    if was_live {
+                        self.count_container(row, &report.container_id, false);
+                    }
+                    self.tell_completed(row, &report);
+                }
             }
         }
+        self.table.cold_mut(row).containers = (!containers.is_empty()).then_some(containers);
+    }
+
+    /// One live container more or less, in the digest and in the counters.
+    fn count_container(&mut self, row: u32, container_id: &ContainerId, is_more: bool) {
         let hot = &mut self.table.hot[row as usize];
+        let mut after = digest(hot.digest_count, hot.digest_hash);
+        if is_more {
+            after.add(container_id);
+            self.counters.running_containers += 1;
+        } else {
+            after.remove(container_id);
+            self.counters.running_containers -= 1;
+        }
         (hot.digest_count, hot.digest_hash) = (after.count, after.hash);
     }
 
@@ -481,11 +488,7 @@ impl Shard {
         let lost = containers.finish_full_report(&mut self.table.resources);
         self.table.cold_mut(row).containers = Some(containers);
         for (container_id, execution_type, capability) in lost {
-            let hot = &mut self.table.hot[row as usize];
-            let mut after = digest(hot.digest_count, hot.digest_hash);
-            after.remove(&container_id);
-            (hot.digest_count, hot.digest_hash) = (after.count, after.hash);
-            self.counters.running_containers -= 1;
+            self.count_container(row, &container_id, false);
             self.tell_not_reported(row, container_id, execution_type, capability);
         }
     }

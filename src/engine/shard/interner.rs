@@ -129,8 +129,7 @@ mod tests {
     #[test]
     fn values_are_kept_once_and_forgotten_when_unused() {
         let mut interner = Interner::<Box<str>>::new();
-        let intern =
-            |interner: &mut Interner<Box<str>>, text: &str| interner.intern(text, || text.into());
+        let intern = |interner: &mut Interner<Box<str>>, text: &str| interner.intern(text, || text.into());
         let a = intern(&mut interner, "a");
         assert_eq!(intern(&mut interner, "a"), a);
         let b = intern(&mut interner, "b");

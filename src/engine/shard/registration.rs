@@ -6,7 +6,8 @@
 
 use heddle_wire::limits::CONTAINERS_PER_NODE_MAX;
 use heddle_wire::record::{
-    ArchivedNodeAttribute, ArchivedNodeLabel, MasterKey, NodeAction, NodeHandle, NodeState, routing_key,
+    ArchivedNmContainerStatus, ArchivedNodeAttribute, ArchivedNodeLabel, MasterKey, NodeAction, NodeHandle,
+    NodeState, routing_key,
 };
 use heddle_wire::resource_tracker::{
     ArchivedRegisterNodeManagerRequest, RegisterNodeManagerRequest, RegisterNodeManagerResponse,
@@ -438,23 +439,33 @@ impl Shard {
         out: &mut Outbox,
     ) {
         self.begin_full_report(row);
+        let mut room = CONTAINERS_PER_NODE_MAX - self.containers_known(row);
         let mut left_out = 0;
-        for status in request.container_statuses.iter() {
-            let report = Report::from(status);
-            let known = self.table.cold(row).containers.as_ref();
-            let is_new = known.is_none_or(|containers| !containers.is_known(&report.container_id));
-            if is_new && known.map_or(0, |containers| containers.len()) >= CONTAINERS_PER_NODE_MAX {
+        // Looked up before any is taken in: an id that is named twice costs its room twice, and no more than that.
+        let fits = |status: &&ArchivedNmContainerStatus| {
+            let containers = self.table.cold(row).containers.as_ref();
+            let is_known = containers.is_some_and(|it| it.is_known(&status.container_id.to_native()));
+            if !is_known && room == 0 {
                 left_out += 1;
-                continue;
+                return false;
             }
-            self.take_report(row, &report);
-        }
+            room -= usize::from(!is_known);
+            true
+        };
+        let kept: Vec<_> = request.container_statuses.iter().filter(fits).collect();
+        self.take_reports(row, kept.into_iter().map(Report::from));
         if left_out > 0 {
             self.notice(out, true, Some(row), || {
                 format!("{left_out} containers beyond {CONTAINERS_PER_NODE_MAX} were left out")
             });
         }
         self.finish_full_report(row);
+    }
+
+    /// Containers the shard knows of a node, live and completed.
+    fn containers_known(&self, row: u32) -> usize {
+        let containers = self.table.cold(row).containers.as_ref();
+        containers.map_or(0, |containers| containers.len()).min(CONTAINERS_PER_NODE_MAX)
     }
 
     pub(super) fn unregister(
