@@ -2,7 +2,21 @@
 //!
 //! | module | what is in it |
 //! |---|---|
+//! | [`cli`] | the commands and their flags |
 //! | [`fleet`] | the NodeManagers, pure; shared with the simulator |
+//! | [`driver`] | the fleet against a ResourceManager over QUIC |
+//! | [`floor`] | a bare QUIC echo to compare with |
+//! | [`rm`] | the ResourceManager to drive: remote, a child process, embedded |
+//! | [`report`], [`html`], [`hlog`] | what a run gives: JSON and table, page, histogram log |
+//! | [`proc`] | CPU time, memory and lost datagrams, from the kernel |
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod driver;
 pub mod fleet;
+pub mod floor;
+pub mod hlog;
+pub mod html;
+pub mod proc;
+pub mod report;
+pub mod rm;

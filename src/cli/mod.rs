@@ -1,1 +1,120 @@
-//! cli (to be written).
+//! The command line: noun, verb, options.
+//! Owns: its grammar, its exit codes, how things are printed. Called by: `main` only, on the main thread.
+//! Does not: contain what the commands do beyond asking and printing. One file per noun.
+//!
+//! Data goes to standard output, words to standard error. Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 not
+//! found, 4 refused, 5 unreachable, 124 timed out.
+
+mod config;
+mod connection;
+mod error;
+mod log;
+mod node;
+mod output;
+mod pki;
+mod replay;
+mod resourcemanager;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A cluster ResourceManager: YARN's protocols as rkyv frames over QUIC.
+#[derive(Debug, Parser)]
+#[command(name = "heddle", version, max_term_width = 110, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a certificate authority, and certificates for nodes and people.
+    #[command(subcommand)]
+    Pki(pki::PkiCommand),
+    /// Show the configuration: every key, its value, and where that came from.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Look at nodes; take them out and bring them back.
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Run the ResourceManager.
+    #[command(name = "resourcemanager")]
+    ResourceManager(resourcemanager::ResourceManagerArgs),
+    /// Step a recording again and compare what comes out.
+    Replay(replay::ReplayArgs),
+}
+
+/// Parses the process's arguments and runs the command they name.
+#[must_use]
+pub fn main() -> ExitCode {
+    crate::pki::install_crypto_provider();
+    let cli = Cli::parse();
+    let format = match &cli.command {
+        Command::Config(command) => command.format(),
+        Command::Node(command) => command.format(),
+        _ => output::Format::Table,
+    };
+    let result = match cli.command {
+        Command::Pki(command) => pki::run(command),
+        Command::Config(command) => config::run(command),
+        Command::Node(command) => node::run(command),
+        Command::ResourceManager(args) => resourcemanager::run(args),
+        Command::Replay(args) => replay::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(format),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_are_read_as_they_are_documented() {
+        for line in [
+            "pki init",
+            "pki init --dir d --ca-only",
+            "pki issue node n1 --dir d --out o --days 30",
+            "pki issue admin ops",
+            "config show --origin -o json --set nodes.max=5",
+            "node list",
+            "node list --states RUNNING,lost --show-details",
+            "node list --all -o json",
+            "node status n1:45454",
+            "node decommission n1 n2:1 --graceful --timeout 600",
+            "node decommission n1 --graceful --timeout -1",
+            "node recommission n1",
+            "node refresh --graceful",
+            "resourcemanager --config heddle.toml --listen 0.0.0.0:8031 --record d --set a.b=c --set d.e=f",
+            "replay d",
+        ] {
+            let arguments = std::iter::once("heddle").chain(line.split(' '));
+            assert!(Cli::try_parse_from(arguments).is_ok(), "{line}");
+        }
+        for line in [
+            "",
+            "pki issue pilot n1",
+            "node list --states RUNNING --all",
+            "node list --states WALKING",
+            "node decommission",
+            "node decommission n1 --timeout 600",
+            "node decommission n1 --graceful --forceful",
+            "node decommission n1 --graceful --timeout -2",
+            "resourcemanager --set nodes.max",
+            "replay",
+        ] {
+            let arguments = std::iter::once("heddle").chain(line.split(' '));
+            assert!(Cli::try_parse_from(arguments).is_err(), "{line}");
+        }
+    }
+}

@@ -5,7 +5,7 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`frame`] | the fixed header, [`FrameDecoder`](frame::FrameDecoder), frame writing |
+//! | [`frame`] | the fixed header, [`FrameDecoder`], frame writing |
 //! | [`opcode`] | one number per protocol method |
 //! | [`limits`] | every bound, with its reason |
 //! | [`error`] | errors sorted by blame, and their codes on the wire |

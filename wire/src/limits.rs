@@ -22,7 +22,8 @@ pub const HOST_MAX: usize = 253;
 pub const NAME_MAX: usize = 255;
 
 /// Longest free text (diagnostics, health report), bytes. YARN keeps diagnostics to 64 Ki characters per
-/// application; per container 4 KiB is what people read and 1,000 of them still fit a beat's limit several times over.
+/// application; per container 4 KiB is what people read. Some 60 such texts fit one beat ([`HEARTBEAT_BODY_MAX`]); an
+/// agent with more to say continues with the next.
 pub const TEXT_MAX: usize = 4 * 1024;
 
 /// Most container statuses in one heartbeat. More are sent in the following beats.

@@ -1,5 +1,5 @@
 //! One number per protocol method, grouped by protocol.
-//! Owns: the opcode table, the largest body per opcode, which role may send it. Called by: frame decoder, doors, docs test.
+//! Owns: the opcode table, the largest body per opcode, the protocol of each (roles by protocol: PROTOCOL.md §1). Called by: frame decoder, doors, docs test.
 //! Does not: reuse numbers. A published opcode keeps its meaning for ever; a changed record gets a new number.
 
 use crate::limits::{BODY_MAX, HEARTBEAT_BODY_MAX};

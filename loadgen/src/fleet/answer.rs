@@ -13,7 +13,7 @@ use rkyv::rancor::BoxedError;
 
 use super::containers::KILLED_BY_RESOURCEMANAGER;
 use super::frame::COPY;
-use super::row::{AWAITING, EXCUSED, FENCED, FULL_REPORT, STALE, Stage};
+use super::row::{AWAITING, EXCUSED, FENCED, FULL_REPORT, REPEAT, STALE, Stage};
 use super::{Fleet, Pace, RESPONSE_ID_MASK, to_ms};
 
 /// Exit status after SIGTERM and SIGKILL.
@@ -183,7 +183,7 @@ impl Fleet {
         row.interval_ms = interval_ms;
         row.lease_ms = lease_ms;
         row.heard_ms = row.sent_ms;
-        row.flags &= !(AWAITING | FENCED | EXCUSED);
+        row.flags &= !(AWAITING | FENCED | EXCUSED | REPEAT);
         let interval_us = u64::from(interval_ms.max(1)) * 1_000;
         let mut skipped = 0;
         if self.spec.pace == Pace::Max {
@@ -226,7 +226,7 @@ impl Fleet {
         }
         // The lease stands still until the node is registered again: it has nothing to lose before.
         row.stage = Stage::Registering;
-        row.flags &= !(AWAITING | STALE | FULL_REPORT | FENCED);
+        row.flags &= !(AWAITING | STALE | FULL_REPORT | FENCED | REPEAT);
         row.planned_us = now_us + u64::from(wait_ms) * 1_000;
         self.wheel.link(&mut self.rows, node);
         Answer { node: Some(node), outcome: Outcome::Resync { is_false_loss } }
@@ -265,7 +265,7 @@ impl Fleet {
         let row = &mut self.rows[node as usize];
         row.handle = answer.node_handle.0.to_native();
         row.stage = Stage::Registered;
-        row.flags &= !(AWAITING | STALE | FENCED | FULL_REPORT | EXCUSED);
+        row.flags &= !(AWAITING | STALE | FENCED | FULL_REPORT | EXCUSED | REPEAT);
         row.epoch = self.epoch;
         // Orders are numbered anew for each registration.
         row.response_id = 0;
@@ -328,6 +328,7 @@ impl Fleet {
             let asked_ms = u64::from(to_ms(now_us)) + u64::from(wait_ms);
             let sent_ms = asked_ms.saturating_sub(u64::from(self.spec.retry_after_ms));
             row.sent_ms = u32::try_from(sent_ms).unwrap_or(u32::MAX);
+            row.flags |= REPEAT;
         }
         Answer { node: Some(node), outcome }
     }

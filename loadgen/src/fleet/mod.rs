@@ -12,6 +12,8 @@ mod answer;
 mod capacity;
 mod containers;
 mod frame;
+#[cfg(test)]
+pub(crate) mod model;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,7 @@ pub use row::NodeState;
 
 use containers::Containers;
 use frame::{COPY, Plain, Template, correlation_id};
-use row::{AWAITING, EXCUSED, FENCED, FULL_REPORT, PAUSED, Row, STALE, Stage, Wheel};
+use row::{AWAITING, EXCUSED, FENCED, FULL_REPORT, PAUSED, REPEAT, Row, STALE, Stage, Wheel};
 
 /// Response ids are 31 bits wide.
 const RESPONSE_ID_MASK: u32 = 0x7fff_ffff;
@@ -115,8 +117,10 @@ pub struct FleetCounters {
     pub beats_answered: u64,
     /// Beats whose time passed while an earlier one waited for its answer; they were not sent.
     pub beats_skipped: u64,
-    /// Requests repeated because no answer came in time.
+    /// Requests repeated, for any cause.
     pub retries: u64,
+    /// Requests repeated because no answer came in time, on a connection that was there.
+    pub timeouts: u64,
     /// Copies sent on purpose, and those of them answered like the original.
     pub copies_sent: u64,
     /// Copies answered with the original's answer.
@@ -180,6 +184,7 @@ impl FleetCounters {
             beats_answered,
             beats_skipped,
             retries,
+            timeouts,
             copies_sent,
             copies_answered,
             stale_sent,
@@ -407,6 +412,7 @@ impl Fleet {
         let row = &mut self.rows[node as usize];
         if row.has(AWAITING) {
             row.sent_ms = to_ms(now_us);
+            row.flags |= REPEAT;
             due.push(node);
         }
     }
@@ -524,10 +530,12 @@ impl Fleet {
                 WrittenKind::Beat
             }
         };
+        let row = &mut self.rows[node as usize];
         if is_retry {
             self.counters.retries += 1;
+            self.counters.timeouts += u64::from(!row.has(REPEAT));
+            row.flags &= !REPEAT;
         }
-        let row = &mut self.rows[node as usize];
         row.sent_ms = to_ms(now_us);
         row.flags |= AWAITING;
         written(kind)

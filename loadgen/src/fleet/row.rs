@@ -50,6 +50,8 @@ pub(super) const PAUSED: u8 = 16;
 pub(super) const FENCED: u8 = 32;
 /// The script of the run kept it silent since its last answered beat: being lost is then no fault.
 pub(super) const EXCUSED: u8 = 64;
+/// The request that is out will be repeated for a known cause: it was rejected, or its connection is gone.
+pub(super) const REPEAT: u8 = 128;
 
 /// The hot part of a node: all that a beat with nothing to say reads and writes, in one cache line.
 #[derive(Clone, Copy, Debug)]

@@ -63,18 +63,56 @@ fn collect_of<R, T: Describe>(layouts: &mut Vec<Layout>, _: fn(&R) -> &T) {
 }
 
 /// Bytes from which arbitrary records are made; fewer bytes make smaller records, so a failing case shrinks well.
-pub(crate) struct Entropy<'a>(pub &'a [u8]);
+pub(crate) struct Entropy<'a> {
+    bytes: &'a [u8],
+    probe: Option<Probe>,
+}
 
-impl Entropy<'_> {
+/// Instead of an arbitrary record: one with every option there and one item in every list, but for one text or list.
+struct Probe {
+    /// Which of the record's texts and lists is too long, in the order in which they are made.
+    at: usize,
+    /// How many were made.
+    seen: usize,
+}
+
+/// Longer than any text or list of a request may be.
+pub(crate) const TOO_LONG: usize = 9_000;
+
+impl<'a> Entropy<'a> {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, probe: None }
+    }
+
+    /// For a record whose text or list number `at` is [`TOO_LONG`].
+    pub(crate) const fn probing(at: usize) -> Self {
+        Self { bytes: &[], probe: Some(Probe { at, seen: 0 }) }
+    }
+
+    /// Whether the text or list in question was reached.
+    pub(crate) fn has_probed(&self) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.seen > probe.at)
+    }
+
+    /// The length of the next text or list, where it is not arbitrary.
+    fn length(&mut self) -> Option<usize> {
+        let probe = self.probe.as_mut()?;
+        probe.seen += 1;
+        Some(if probe.seen - 1 == probe.at { TOO_LONG } else { 1 })
+    }
+
     fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
+        let Some((first, rest)) = self.bytes.split_first() else { return 0 };
+        self.bytes = rest;
         *first
     }
 
-    fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        // Small numbers as often as large ones: the first byte says how many of the others count.
+    fn number<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
+        if self.probe.is_some() {
+            bytes[0] = 1;
+        }
+        // Small numbers as often as large ones: the first byte says how many of the others count.
         let count = usize::from(self.byte()) % (N + 1);
         bytes[..count].iter_mut().for_each(|byte| *byte = self.byte());
         bytes
@@ -94,7 +132,7 @@ macro_rules! number {
                 json!(self)
             }
             fn generate(entropy: &mut Entropy<'_>) -> Self {
-                Self::from_le_bytes(entropy.bytes())
+                Self::from_le_bytes(entropy.number())
             }
         }
     )* };
@@ -145,6 +183,9 @@ impl Describe for String {
         // Lengths around 8, where the archive changes its form, around 63 to 65, where its length field does.
         const LENGTHS: [usize; 16] = [0, 1, 7, 8, 9, 5, 2, 16, 62, 63, 64, 65, 3, 127, 255, 300];
         const CHARACTERS: [&str; 8] = ["a", "b", "-", "7", "ß", "→", "🧶", "\u{80}"];
+        if let Some(length) = entropy.length() {
+            return "a".repeat(length);
+        }
         let length = LENGTHS[usize::from(entropy.byte()) % LENGTHS.len()];
         let mut text = Self::new();
         while text.len() < length {
@@ -165,7 +206,8 @@ impl Describe for Vec<u8> {
         json!(self.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat())
     }
     fn generate(entropy: &mut Entropy<'_>) -> Self {
-        (0..entropy.byte() % 40).map(|_| entropy.byte()).collect()
+        let length = entropy.length().unwrap_or_else(|| usize::from(entropy.byte() % 40));
+        (0..length).map(|_| entropy.byte()).collect()
     }
 }
 
@@ -183,7 +225,8 @@ impl<T: Describe + Archive> Describe for Vec<T> {
         self.iter().map(Describe::to_json).collect()
     }
     fn generate(entropy: &mut Entropy<'_>) -> Self {
-        (0..entropy.byte() % 5).map(|_| T::generate(entropy)).collect()
+        let length = entropy.length().unwrap_or_else(|| usize::from(entropy.byte() % 5));
+        (0..length).map(|_| T::generate(entropy)).collect()
     }
 }
 
@@ -201,7 +244,7 @@ impl<T: Describe + Archive> Describe for Option<T> {
         self.as_ref().map_or(Value::Null, Describe::to_json)
     }
     fn generate(entropy: &mut Entropy<'_>) -> Self {
-        (entropy.byte() & 1 == 1).then(|| T::generate(entropy))
+        (entropy.probe.is_some() || entropy.byte() & 1 == 1).then(|| T::generate(entropy))
     }
 }
 
@@ -301,6 +344,8 @@ pub(crate) trait Body: Describe + Debug + PartialEq {
     fn opcode() -> Option<(heddle_wire::Opcode, bool)>;
     /// Appends the whole frame.
     fn write(&self, out: &mut Vec<u8>, flags: Flags, correlation_id: u64, routing_key: u64) -> usize;
+    /// The body alone, however large.
+    fn archive(&self) -> Vec<u8>;
     /// Reads a body.
     ///
     /// # Errors
@@ -317,6 +362,9 @@ macro_rules! bodies {
                 }
                 fn write(&self, out: &mut Vec<u8>, flags: Flags, correlation_id: u64, key: u64) -> usize {
                     heddle_wire::write_frame(out, flags, correlation_id, key, self)
+                }
+                fn archive(&self) -> Vec<u8> {
+                    rkyv::to_bytes::<rkyv::rancor::BoxedError>(self).expect("records serialise").to_vec()
                 }
                 fn read(body: &[u8]) -> Result<Self, DecodeError> {
                     heddle_wire::decode(body)
@@ -348,6 +396,9 @@ impl Body for Reject {
     fn write(&self, out: &mut Vec<u8>, flags: Flags, correlation_id: u64, routing_key: u64) -> usize {
         assert_eq!(flags, Flags::REJECT);
         heddle_wire::message::write_reject(out, REJECTED, correlation_id, routing_key, self)
+    }
+    fn archive(&self) -> Vec<u8> {
+        rkyv::to_bytes::<rkyv::rancor::BoxedError>(self).expect("records serialise").to_vec()
     }
     fn read(body: &[u8]) -> Result<Self, DecodeError> {
         heddle_wire::message::decode_reject(REJECTED, body)

@@ -1,0 +1,214 @@
+//! `heartbeat` and `compare`: from flags to a run, from a run to its report.
+//! Owns: how flags become a [`RunSpec`], what does not go together. Called by: [`super::run`]. Thread: main.
+//! Does not: measure or print numbers itself.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use heddle::pki::Identity;
+
+use super::output::{self, Hlog};
+use super::progress::Shown;
+use super::{CompareArgs, FileArgs, HeartbeatArgs, NODES, NODES_MAX, TargetArgs, TargetKind};
+use crate::driver::{self, Interval, RunOutcome, RunSpec, Target};
+use crate::fleet::Capacities;
+use crate::floor::{self, FloorSpec};
+use crate::report::Report;
+use crate::rm::{self, EphemeralPki, Remote};
+
+/// Where the files of a run without arguments go.
+const REPORT: &str = "heddle-loadgen-report";
+
+/// Without any connection for this long the ResourceManager counts as unreachable.
+const REACH_WITHIN: Duration = Duration::from_secs(15);
+
+/// Shortest and longest interval between beats.
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(600));
+
+pub(super) fn spec_of(args: &HeartbeatArgs) -> Result<RunSpec> {
+    let capacities = match &args.nodes_from {
+        None => Capacities::default(),
+        Some(path) => read_capacities(path)?,
+    };
+    let listed = args.nodes_from.is_some().then(|| u32::try_from(capacities.len()).unwrap_or(NODES_MAX));
+    let nodes = args.nodes.or(listed).unwrap_or(NODES);
+    let connections = args.connections.unwrap_or(nodes);
+    if connections > nodes {
+        bail!("--connections is {connections}, accepted are at most as many as --nodes, {nodes}");
+    }
+    if let Interval::Every(interval) = args.interval
+        && !(INTERVALS.0..=INTERVALS.1).contains(&interval)
+    {
+        bail!("--interval is {interval:?}, accepted are 10ms to 600s, or max");
+    }
+    if args.kill_rm_at.is_some() && args.target.rm != TargetKind::Spawn {
+        bail!("--kill-rm-at needs --rm spawn: another's ResourceManager is not killed");
+    }
+    if args.kill_rm_at.is_some_and(|at| at >= args.duration) {
+        bail!(
+            "--kill-rm-at is past the end of the run, accepted is less than --duration, {:?}",
+            args.duration
+        );
+    }
+    let is_address = matches!(args.target.rm, TargetKind::Address(_));
+    if is_address != args.target.certificate.is_some() {
+        bail!("--certificate, --key and --ca go with --rm ADDR and only with it");
+    }
+    if is_address && !args.target.rm_set.is_empty() {
+        bail!("--rm-set is for a ResourceManager that is started: --rm spawn or --rm inprocess");
+    }
+    let faults = args.kill_nodes.iter().chain(&args.pause_nodes).copied().collect();
+    Ok(RunSpec {
+        nodes,
+        connections,
+        interval: args.interval,
+        batch: args.batch,
+        duration: args.duration,
+        containers_per_node: args.containers_per_node,
+        churn_ppm: args.churn,
+        capacities,
+        client_threads: args.load.client_threads,
+        handshakes: args.load.handshakes,
+        reach_within: REACH_WITHIN,
+        faults,
+        duplicate_ppm: args.duplicate,
+        stale_ppm: args.stale,
+        kill_rm_at: args.kill_rm_at,
+        seed: args.load.seed,
+        unregisters: is_address,
+    })
+}
+
+fn read_capacities(path: &Path) -> Result<Capacities> {
+    let file = File::open(path).with_context(|| format!("--nodes-from {}", path.display()))?;
+    Capacities::read_csv(file).with_context(|| format!("--nodes-from {}", path.display()))
+}
+
+/// `heartbeat`, and the run without arguments, which `writes_reports` by itself.
+pub(super) fn run(mut args: HeartbeatArgs, writes_reports: bool) -> Result<bool> {
+    // Everything said so far is about flags: the same exit code as clap's.
+    let spec = spec_of(&args).unwrap_or_else(|error| output::refuse(&error));
+    if writes_reports {
+        default_files(&mut args.files);
+    }
+    let pki = EphemeralPki::create()?;
+    let (mut target, identity) = open(&args.target, &spec, &pki)?;
+    let has_server = target.pid().is_some();
+    let mut shown = Shown::new();
+    let result = driver::run(&spec, &identity, &mut *target, &mut shown);
+    shown.finish();
+    let outcome = result?;
+    let report = Report::of_run(&spec, &outcome, has_server, output::command_line(), output::now());
+    let hlog = Hlog { slices: &outcome.slices, base: shown.measured_from(), slice: outcome.slice };
+    output::give(&report, &args.files, &outcome.latencies, Some(&hlog))?;
+    Ok(report.is_good())
+}
+
+fn default_files(files: &mut FileArgs) {
+    files.json.get_or_insert_with(|| format!("{REPORT}.json").into());
+    files.hlog.get_or_insert_with(|| format!("{REPORT}.hlog").into());
+    files.html.get_or_insert_with(|| format!("{REPORT}.html").into());
+}
+
+/// The interval a started ResourceManager is configured with.
+fn interval_ms(spec: &RunSpec) -> u32 {
+    match spec.interval {
+        Interval::Every(interval) => u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
+        Interval::Max => 1_000,
+    }
+}
+
+fn open(args: &TargetArgs, spec: &RunSpec, pki: &EphemeralPki) -> Result<(Box<dyn Target>, Identity)> {
+    if let (TargetKind::Address(address), Some(certificate), Some(key), Some(ca)) =
+        (args.rm, &args.certificate, &args.key, &args.ca)
+    {
+        let identity = Identity::load(certificate, key, ca)?;
+        return Ok((Box::new(Remote::new(address, args.rm_pid)), identity));
+    }
+    let address = rm::free_address()?;
+    let settings = rm::settings(address, pki.directory(), interval_ms(spec), &args.rm_set);
+    let target: Box<dyn Target> = if args.rm == TargetKind::InProcess {
+        Box::new(rm::embed(&settings)?)
+    } else {
+        Box::new(rm::spawn(&settings, address, pki.directory())?)
+    };
+    Ok((target, pki.nodes()?))
+}
+
+/// `compare`: floor and heartbeat in turn, so that whatever else the machine does hits both.
+pub(super) fn compare(args: &CompareArgs) -> Result<bool> {
+    let shape = &args.shape;
+    let nodes = shape.nodes();
+    let outstanding = nodes.div_ceil(shape.connections);
+    // One node per connection has nothing to pack.
+    let batch = if outstanding == 1 { 1 } else { shape.batch };
+    let spec = RunSpec {
+        nodes,
+        connections: shape.connections,
+        interval: Interval::Max,
+        batch,
+        duration: shape.duration,
+        containers_per_node: 0,
+        churn_ppm: 0,
+        capacities: Capacities::default(),
+        client_threads: args.load.client_threads,
+        handshakes: args.load.handshakes,
+        reach_within: REACH_WITHIN,
+        faults: Vec::new(),
+        duplicate_ppm: 0,
+        stale_ppm: 0,
+        kill_rm_at: None,
+        seed: args.load.seed,
+        unregisters: false,
+    };
+    let floor_spec =
+        FloorSpec { connections: shape.connections, batch, outstanding, duration: shape.duration };
+    let pki = EphemeralPki::create()?;
+    let identity = pki.nodes()?;
+    let mut shown = Shown::new();
+    let mut rounds = Vec::new();
+    let mut floor_cpu = Vec::new();
+    let mut outcomes: Vec<RunOutcome> = Vec::new();
+    for round in 1..=args.rounds {
+        let floor = {
+            let mut echo = rm::spawn_echo(rm::free_address()?, pki.directory())?;
+            floor::run(&floor_spec, &identity, &mut echo).context("the floor could not be measured")?
+        };
+        let floor_rate = floor.beats as f64 / floor.measured.as_secs_f64();
+        let outcome = {
+            let address = rm::free_address()?;
+            let settings = rm::settings(address, pki.directory(), interval_ms(&spec), &args.rm_set);
+            let mut target = rm::spawn(&settings, address, pki.directory())?;
+            let result = driver::run(&spec, &identity, &mut target, &mut shown);
+            shown.finish();
+            result?
+        };
+        let rate = outcome.beats as f64 / outcome.measured.as_secs_f64();
+        output::say(&format!(
+            "round {round}: floor {floor_rate:.0}/s, heartbeat {rate:.0}/s, ratio {:.3}",
+            rate / floor_rate
+        ));
+        rounds.push((floor_rate, rate));
+        floor_cpu.push(floor.server_cpu.as_secs_f64() * 1e6 / floor.beats.max(1) as f64);
+        outcomes.push(outcome);
+    }
+    // The round in the middle stands for all; what any of them lost is lost.
+    let reports: Vec<Report> = outcomes
+        .iter()
+        .map(|outcome| Report::of_run(&spec, outcome, true, output::command_line(), output::now()))
+        .collect();
+    let mut order: Vec<usize> = (0..rounds.len()).collect();
+    order.sort_by(|left, right| {
+        (rounds[*left].1 / rounds[*left].0).total_cmp(&(rounds[*right].1 / rounds[*right].0))
+    });
+    let middle = order[order.len() / 2];
+    let mut report = reports[middle].clone();
+    report.lost = reports.iter().flat_map(|report| report.lost.iter().cloned()).collect();
+    report.compare_with(&rounds, floor_cpu[middle]);
+    let outcome = &outcomes[middle];
+    let hlog = Hlog { slices: &outcome.slices, base: shown.measured_from(), slice: outcome.slice };
+    output::give(&report, &args.files, &outcome.latencies, Some(&hlog))?;
+    Ok(report.is_good())
+}

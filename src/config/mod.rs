@@ -1,0 +1,24 @@
+//! Configuration: defaults, then `heddle.toml`, then the environment, then flags; read once, checked once.
+//! Owns: the table of keys, where each value came from, every rule about values. Called by: `cli`, tests, the load
+//! generator; before any thread of the ResourceManager starts. Does not: change afterwards, or know what a role does
+//! with its settings.
+//!
+//! Invariant: an [`RmConfig`] has passed every check; whoever holds one need not check again.
+
+mod check;
+mod error;
+mod key;
+mod node_lists;
+mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use error::{ConfigError, ConfigErrors};
+pub use key::example;
+pub use node_lists::read_node_lists;
+pub use settings::{
+    HttpSettings, LogFormat, LogSettings, NodeListFiles, PkiFiles, RecorderSettings, RmConfig,
+    RuntimeSettings, TransportSettings,
+};
+pub use source::{ConfigSources, Entry, Origin};

@@ -1,0 +1,314 @@
+//! Configuration as its users meet it: what wins, what is refused, and how it is said.
+
+use core::time::Duration;
+use std::fs;
+
+use super::*;
+use crate::engine::settings::{NodeLists, ShardSettings};
+use crate::pki::Role;
+
+fn from_file(text: &str) -> Result<RmConfig, ConfigErrors> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("heddle.toml");
+    fs::write(&path, text).unwrap();
+    RmConfig::load(&ConfigSources { file: Some(path), ..Default::default() })
+}
+
+fn from_flags(flags: &[(&str, &str)]) -> Result<RmConfig, ConfigErrors> {
+    let flags = flags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned(), "--set"));
+    RmConfig::load(&ConfigSources { flags: flags.collect(), ..Default::default() })
+}
+
+fn from_environment(variables: &[(&str, &str)]) -> Result<RmConfig, ConfigErrors> {
+    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    RmConfig::load(&ConfigSources { environment: environment.collect(), ..Default::default() })
+}
+
+fn entry(config: &RmConfig, key: &str) -> Entry {
+    config.entries().iter().find(|entry| entry.key == key).unwrap().clone()
+}
+
+#[test]
+fn the_defaults_are_accepted_and_are_the_engines() {
+    let config = from_flags(&[("runtime.engine_threads", "1")]).unwrap();
+    assert_eq!(config.shard_settings(0, 0, NodeLists::default()), ShardSettings::default());
+    assert_eq!(config.entries().len(), key::ALL.len());
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8031");
+    assert_eq!(config.transport.idle_timeout, Duration::from_secs(60));
+    assert_eq!(config.transport.streams_per_connection, 4);
+    assert_eq!(config.transport.socket_buffer_size, 16 * 1024 * 1024);
+    assert_eq!(config.transport.receive_window(Role::Node), 2 * 1024 * 1024);
+    assert!(config.recorder.is_none());
+}
+
+/// Each number arrives in its field whole, also at the ends of its range: none is cut to a smaller type.
+#[test]
+fn every_number_is_accepted_at_both_ends_of_its_range_and_not_beyond() {
+    for key in key::ALL {
+        let (key::Kind::Integer(min, max) | key::Kind::IntegerOrAuto(min, max)) = key.kind else { continue };
+        for number in [min - 1, max + 1] {
+            let errors = from_flags(&[(key.name, &number.to_string())]).unwrap_err();
+            let accepted = format!("{min} to {max}");
+            assert!(
+                matches!(&errors.0[..], [ConfigError::BadValue { key: found, accepted: told, .. }]
+                    if found == key.name && told.contains(&accepted)),
+                "{errors}"
+            );
+        }
+        for number in [min, max] {
+            // Rules between keys may object, ranges may not.
+            match from_flags(&[(key.name, &number.to_string())]) {
+                Ok(config) => assert_eq!(entry(&config, key.name).value, number.to_string()),
+                Err(errors) => assert!(
+                    errors.0.iter().all(|error| matches!(error, ConfigError::Impossible { .. })),
+                    "{errors}"
+                ),
+            }
+        }
+    }
+    let config = from_flags(&[
+        ("minimum.memory_mb", &(1i64 << 40).to_string()),
+        ("minimum.virtual_cores", "1_000_000"),
+        ("recorder.dir", "r"),
+        ("recorder.size_max_bytes", &(1i64 << 50).to_string()),
+    ])
+    .unwrap();
+    let shard = config.shard_settings(0, 0, NodeLists::default());
+    assert_eq!((shard.minimum.memory_mb, shard.minimum.virtual_cores), (1 << 40, 1_000_000));
+    assert_eq!(config.recorder.unwrap().size_max, 1 << 50);
+}
+
+#[test]
+fn flags_win_over_the_environment_over_the_file_over_defaults() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("heddle.toml");
+    fs::write(
+        &path,
+        "# a comment\n[heartbeat]\ninterval_ms = 1_500\ninterval_max_ms = 11000\n[http]\naddress = \"off\"\n",
+    )
+    .unwrap();
+    let sources = ConfigSources {
+        file: Some(path.clone()),
+        environment: vec![
+            ("PATH".into(), "/bin".into()),
+            ("HEDDLE_RM_ADDRESS".into(), "far:1".into()),
+            ("HEDDLE_HEARTBEAT__INTERVAL_MS".into(), "1600".into()),
+            ("HEDDLE_HEARTBEAT__INTERVAL_MAX_MS".into(), "12000".into()),
+        ],
+        flags: vec![("heartbeat.interval_ms".into(), "1700".into(), "--set")],
+    };
+    let config = RmConfig::load(&sources).unwrap();
+    let shard = config.shard_settings(0, 7, NodeLists::default());
+    assert_eq!(shard.rm_identifier, 7);
+    assert_eq!(shard.heartbeat.interval, Duration::from_millis(1_700));
+    assert_eq!(shard.heartbeat.interval_max, Duration::from_millis(12_000));
+    assert_eq!(config.http, None);
+    assert_eq!(entry(&config, "heartbeat.interval_ms").origin, Origin::Flag("--set"));
+    let origin = entry(&config, "heartbeat.interval_max_ms").origin.to_string();
+    assert_eq!(origin, "environment HEDDLE_HEARTBEAT__INTERVAL_MAX_MS");
+    assert_eq!(entry(&config, "http.address").origin, Origin::File(path, 6));
+    assert_eq!(entry(&config, "log.level").origin, Origin::Default);
+}
+
+#[test]
+fn unknown_keys_are_refused_wherever_they_stand_with_the_nearest_one() {
+    let errors = from_file("[heartbeat]\ninterval = 5\n[hartbeat]\ninterval_ms = 1000\n").unwrap_err();
+    let text = errors.to_string();
+    assert!(text.contains("heartbeat.interval (") && text.contains("heddle.toml:2)"), "{text}");
+    assert!(
+        text.contains("hartbeat.interval_ms") && text.contains("did you mean heartbeat.interval_ms?"),
+        "{text}"
+    );
+    for text in [
+        "interval_ms = 5",
+        "[[heartbeat]]\nx = 1",
+        "[heartbeat.interval_ms]\nx = 1",
+        "[[node_class]]\nnom = \"x\"",
+    ] {
+        assert!(from_file(text).is_err(), "{text}");
+    }
+    let text = from_environment(&[("HEDDLE_NODES__MAXX", "5")]).unwrap_err().to_string();
+    assert!(text.contains("HEDDLE_NODES__MAXX") && text.contains("nodes.max?"), "{text}");
+    let text = from_environment(&[("HEDDLE_NODES_MAX", "5")]).unwrap_err().to_string();
+    assert!(text.contains("did you mean HEDDLE_NODES__MAX?"), "{text}");
+    let text = from_flags(&[("nodes.ma", "5")]).unwrap_err().to_string();
+    assert!(text.contains("flag --set") && text.contains("nodes.max?"), "{text}");
+}
+
+#[test]
+fn values_of_another_kind_are_refused_with_what_is_accepted() {
+    for (key, value, accepted) in [
+        ("heartbeat.interval_ms", "fast", "10 to 600000"),
+        ("heartbeat.interval_ms", "1.5", "10 to 600000"),
+        ("heartbeat.interval_ms", "", "10 to 600000"),
+        ("heartbeat.interval_ms", "99999999999999999999", "10 to 600000"),
+        ("heartbeat.scaling", "yes", "true or false"),
+        ("listen.address", "localhost:8031", "IP:port"),
+        ("listen.address", "off", "IP:port"),
+        ("http.address", "8088", "or off"),
+        ("runtime.net_threads", "0", "or auto"),
+        ("log.format", "xml", "text or json"),
+        ("log.level", "heddle=loud", "a level"),
+        ("minimum.nm_version", "three", "NONE, EqualToRM"),
+        ("pki.dir", "a\0b", "a path"),
+    ] {
+        let errors = from_flags(&[(key, value)]).unwrap_err();
+        let text = errors.to_string();
+        assert_eq!(errors.0.len(), 1, "{text}");
+        assert!(text.starts_with(key) && text.contains(accepted) && text.contains("--set"), "{text}");
+    }
+    for text in [
+        "interval_ms = \"1000\"",
+        "interval_ms = 1000.0",
+        "interval_ms = [1]",
+        "scaling = 1",
+        "scaling = \"true\"",
+    ] {
+        assert!(from_file(&format!("[heartbeat]\n{text}\n")).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn impossible_combinations_are_refused_with_both_values() {
+    for flags in [
+        &[("heartbeat.interval_min_ms", "2000")][..],
+        &[("heartbeat.interval_ms", "20000")],
+        &[("liveliness.suspect_after_ms", "600000")],
+        &[("liveliness.suspect_after_ms", "9999")],
+        &[("transport.idle_timeout_ms", "19999")],
+        &[("transport.stream_receive_window_bytes", "2097153")],
+        &[("nodes.include_path", "hosts"), ("nodes.exclude_path", "hosts")],
+        &[("pki.certificate", "c.pem")],
+        &[("pki.dir", "")],
+    ] {
+        let errors = from_flags(flags).unwrap_err();
+        let ConfigError::Impossible { values, .. } = &errors.0[0] else { panic!("{errors}") };
+        assert!(values.len() >= 2 && values.iter().any(|(key, ..)| key == flags[0].0), "{errors}");
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let errors =
+        from_flags(&[("nodes.max", "0"), ("log.format", "xml"), ("brake.limit_s", "-3")]).unwrap_err();
+    assert_eq!(errors.0.len(), 3, "{errors}");
+}
+
+#[test]
+fn classes_are_read_in_order_and_end_with_the_default() {
+    let config = from_file(
+        "[[node_class]]\nname = \"gpu\"\nhosts = \"gpu-*\"\nlost_after_ms = 1800000\n\
+         [[node_class]]\nname = \"edge\"\nhosts = \"*.edge\"\nsuspect_after_ms = 60000\n\
+         [liveliness]\nlost_after_ms = 300000\n",
+    )
+    .unwrap();
+    let classes = config.shard_settings(0, 0, NodeLists::default()).classes;
+    let told: Vec<_> = classes
+        .iter()
+        .map(|c| (&*c.name, &*c.hosts, c.suspect_after.as_secs(), c.lost_after.as_secs()))
+        .collect();
+    assert_eq!(told, [("gpu", "gpu-*", 30, 1_800), ("edge", "*.edge", 60, 300), ("default", "*", 30, 300)]);
+    assert_eq!(entry(&config, "node_class[1].hosts").value, "*.edge");
+}
+
+#[test]
+fn bad_classes_are_refused() {
+    let class = |text: &str| from_file(&format!("[[node_class]]\n{text}\n"));
+    for (text, wanted) in [
+        ("hosts = \"a\"", "node_class[0].name is a missing value"),
+        ("name = \"a\"", "node_class[0].hosts is a missing value"),
+        ("name = \"default\"\nhosts = \"a\"", "not \"default\""),
+        ("name = \"a\"\nhosts = \"*\"", "node_class[0].hosts is \"*\""),
+        ("name = \"a\"\nhosts = \"a*b*\"", "one *"),
+        ("name = \"a\"\nhosts = \"a\"\nlost_after_ms = 1", "30 to"),
+        ("name = \"a\"\nhosts = \"a\"\nlost_after_ms = 20000", "suspect before it is lost"),
+        ("name = \"a\"\nhosts = \"a\"\nsuspect_after_ms = 5000", "longest interval"),
+        ("name = \"a\"\nhosts = \"a\"\n[[node_class]]\nname = \"a\"\nhosts = \"b\"", "node_class[1].name"),
+    ] {
+        let told = class(text).unwrap_err().to_string();
+        assert!(told.contains(wanted), "{text}: {told}");
+    }
+    let many = "[[node_class]]\nname = \"a\"\nhosts = \"a\"\n".repeat(65);
+    assert!(from_file(&many).unwrap_err().to_string().contains("at most 64"));
+}
+
+#[test]
+fn files_that_are_missing_or_not_toml_are_named_with_the_line() {
+    let errors = from_file("[heartbeat]\ninterval_ms = \n").unwrap_err();
+    assert!(matches!(&errors.0[..], [ConfigError::Syntax { line: 2, .. }]), "{errors:?}");
+    let missing = ConfigSources { file: Some("/nowhere/heddle.toml".into()), ..Default::default() };
+    assert!(matches!(&RmConfig::load(&missing).unwrap_err().0[..], [ConfigError::Unreadable { .. }]));
+}
+
+#[test]
+fn shards_share_the_node_table_with_room_for_uneven_hashing() {
+    let config = from_flags(&[("runtime.engine_threads", "4"), ("nodes.max", "1000000")]).unwrap();
+    let shard = config.shard_settings(3, 0, NodeLists::default());
+    assert_eq!((shard.shard, shard.shard_count), (3, 4));
+    assert!(shard.nodes_max > 275_000 && shard.nodes_max < 300_000, "{}", shard.nodes_max);
+    assert_eq!(config.runtime.engine_threads, 4);
+}
+
+#[test]
+fn threads_follow_the_number_of_cores() {
+    for (cores, threads) in
+        [(0, (1, 1)), (1, (1, 1)), (2, (1, 1)), (4, (2, 1)), (8, (5, 2)), (32, (23, 8)), (128, (64, 16))]
+    {
+        assert_eq!(RuntimeSettings::threads_for(cores), threads, "{cores}");
+        assert!(threads.0 + threads.1 <= cores.max(2));
+    }
+    assert_eq!(RuntimeSettings::threads_for(10_000), (64, 16));
+}
+
+#[test]
+fn the_pki_directory_may_come_from_the_clients_variable() {
+    let config = from_environment(&[("HEDDLE_PKI_DIR", "/a")]).unwrap();
+    assert_eq!(config.pki.ca, std::path::Path::new("/a/ca.pem"));
+    let config = from_environment(&[("HEDDLE_PKI_DIR", "/a"), ("HEDDLE_PKI__DIR", "/b")]).unwrap();
+    assert_eq!(config.pki.key, std::path::Path::new("/b/resourcemanager.key"));
+}
+
+#[test]
+fn the_example_file_is_the_tables_and_is_accepted_with_every_key_uncommented() {
+    assert_eq!(include_str!("heddle.toml.example"), example(), "write it again from `heddle config example`");
+    // A line of the form `# key = value`; prose with an equals sign has a space before it.
+    let is_setting = |line: &str| {
+        line.strip_prefix("# ")
+            .and_then(|rest| rest.split_once(" = "))
+            .is_some_and(|(key, _)| !key.contains(' '))
+    };
+    let text: String = example()
+        .lines()
+        .map(|line| if is_setting(line) || line == "# [[node_class]]" { &line[2..] } else { line })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let config = from_file(&text).unwrap();
+    let set = config.entries().iter().filter(|entry| entry.origin != Origin::Default).count();
+    assert_eq!(set, key::ALL.len() + 4, "{text}");
+}
+
+#[test]
+fn host_lists_are_read_sorted_and_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (include, exclude) = (dir.path().join("include"), dir.path().join("exclude"));
+    fs::write(&include, "# racks\n\n n2 # second\nn1\r\nn2\n").unwrap();
+    fs::write(&exclude, "b 600\na\t-1\nc\nb 700 # later\n").unwrap();
+    let files = NodeListFiles { include: Some(include.clone()), exclude: Some(exclude.clone()) };
+    let lists = files.read().unwrap();
+    assert_eq!(lists.include.iter().map(|host| &**host).collect::<Vec<_>>(), ["n1", "n2"]);
+    let excluded: Vec<_> = lists.exclude.iter().map(|item| (&*item.host, item.timeout_s)).collect();
+    assert_eq!(excluded, [("a", Some(-1)), ("b", Some(700)), ("c", None)]);
+    assert!(lists.is_valid("n1") && !lists.is_valid("n3"));
+    assert_eq!(NodeListFiles::default().read().unwrap(), NodeLists::default());
+
+    for bad in ["a b", "a:80", &"x".repeat(254)] {
+        fs::write(&include, format!("ok\n{bad}\n")).unwrap();
+        let error = files.read().unwrap_err();
+        assert!(matches!(error, ConfigError::BadListLine { line: 2, .. }), "{error}");
+    }
+    fs::write(&include, "n1\n").unwrap();
+    fs::write(&exclude, "a soon\n").unwrap();
+    assert!(files.read().unwrap_err().to_string().contains("timeout in seconds"));
+    fs::remove_file(&exclude).unwrap();
+    assert!(matches!(files.read(), Err(ConfigError::Unreadable { .. })));
+}

@@ -1,0 +1,225 @@
+//! Replay: steps the recorded roles without threads and compares the hash of their output, cycle by cycle.
+//! Owns: [`replay`] and its report. Called by: `heddle replay`, tests. Thread: the caller's.
+//! Does not: talk to anybody or read a clock.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::stepper::{InventoryStepper, ShardStepper};
+use super::tape::{Header, Record, TapeEnd, TapeError, TapeReader};
+use crate::engine::batch::{AnswerBatch, FrameBatch};
+use crate::engine::time::Instant;
+
+/// Why a recording cannot be replayed at all.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The folder cannot be listed.
+    #[error("cannot read the recording's folder {folder}: {error}", folder = folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the file system said.
+        error: std::io::Error,
+    },
+    /// There is nothing to replay.
+    #[error("no *.tape in {folder}: record with `heddle resourcemanager --record {folder}`", folder = folder.display())]
+    NoTapes {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A tape cannot be read.
+    #[error("{path}: {error}", path = path.display())]
+    Tape {
+        /// The tape.
+        path: PathBuf,
+        /// Why.
+        error: TapeError,
+    },
+}
+
+/// The first cycle whose output was another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Divergence {
+    /// The cycle, from 0.
+    pub cycle: u64,
+    /// Time of the cycle's last input.
+    pub at: Instant,
+    /// Hash on the tape.
+    pub recorded: u64,
+    /// Hash of the replay.
+    pub replayed: u64,
+}
+
+/// What replaying one role showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleReport {
+    /// The tape's name, for example `shard-0`.
+    pub role: String,
+    /// Version of Heddle that recorded.
+    pub version: String,
+    /// Cycles compared.
+    pub cycles: u64,
+    /// Inputs stepped.
+    pub inputs: u64,
+    /// Frames among them.
+    pub frames: u64,
+    /// Time of the last input.
+    pub until: Instant,
+    /// How the tape ended.
+    pub end: TapeEnd,
+    /// Hash of all output.
+    pub output: u64,
+    /// The first difference, if any; the role is not stepped past it.
+    pub divergence: Option<Divergence>,
+}
+
+/// What a replay showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplayReport {
+    /// By role, sorted by name.
+    pub roles: Vec<RoleReport>,
+}
+
+impl ReplayReport {
+    /// True when every role said the same as recorded.
+    #[must_use]
+    pub fn is_identical(&self) -> bool {
+        self.roles.iter().all(|role| role.divergence.is_none())
+    }
+}
+
+/// Replays every tape in `folder`.
+///
+/// # Errors
+/// [`ReplayError`] where a tape cannot be read. A role that says something else is no error but a divergence.
+pub fn replay(folder: &Path) -> Result<ReplayReport, ReplayError> {
+    let in_folder = |error| ReplayError::Folder { folder: folder.to_owned(), error };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(in_folder)? {
+        let path = entry.map_err(in_folder)?.path();
+        if path.extension().is_some_and(|extension| extension == "tape") {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        return Err(ReplayError::NoTapes { folder: folder.to_owned() });
+    }
+    paths.sort();
+    let mut report = ReplayReport::default();
+    for path in paths {
+        let role = replay_tape(&path).map_err(|error| ReplayError::Tape { path, error })?;
+        report.roles.push(role);
+    }
+    Ok(report)
+}
+
+fn replay_tape(path: &Path) -> Result<RoleReport, TapeError> {
+    let (mut tape, header) = TapeReader::open(BufReader::with_capacity(1 << 20, File::open(path)?))?;
+    let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let (version, mut role) = match header {
+        Header::Shard { version, settings } => {
+            (version, Role::Shard(Box::new(ShardStepper::for_replay(*settings)), AnswerBatch::default()))
+        }
+        Header::Inventory { version } => (version, Role::Inventory(InventoryStepper::for_replay())),
+    };
+    let mut report = RoleReport {
+        role: name,
+        version,
+        cycles: 0,
+        inputs: 0,
+        frames: 0,
+        until: Instant::ZERO,
+        end: TapeEnd::Cut,
+        output: 0,
+        divergence: None,
+    };
+    let mut batch = FrameBatch::default();
+    while let Some(record) = tape.next_record(&mut batch)? {
+        if let Record::CycleEnd { output: recorded } = record {
+            let replayed = role.end_cycle();
+            report.output = replayed;
+            if replayed != recorded {
+                report.divergence =
+                    Some(Divergence { cycle: report.cycles, at: report.until, recorded, replayed });
+                break;
+            }
+            report.cycles += 1;
+            continue;
+        }
+        report.inputs += 1;
+        if matches!(record, Record::Frames { .. }) {
+            report.frames += batch.len() as u64;
+        }
+        if let Some(now) = role.step(record, &batch) {
+            report.until = now;
+        }
+    }
+    report.end = tape.end().unwrap_or(TapeEnd::Cut);
+    Ok(report)
+}
+
+enum Role {
+    Shard(Box<ShardStepper>, AnswerBatch),
+    Inventory(InventoryStepper),
+}
+
+impl Role {
+    /// Takes an input. An input of another kind of role is passed over; the hash will tell.
+    fn step(&mut self, record: Record, batch: &FrameBatch) -> Option<Instant> {
+        match (self, record) {
+            (Self::Shard(shard, answers), record) => match record {
+                Record::Tick { now, busy_permille } => {
+                    shard.handle_tick(now, busy_permille);
+                    Some(now)
+                }
+                Record::Frames { now, .. } => {
+                    answers.clear();
+                    shard.handle_frames(now, batch, 0, answers);
+                    Some(now)
+                }
+                Record::FramesGoOn { now, first } => {
+                    answers.clear();
+                    shard.handle_frames(now, batch, first as usize, answers);
+                    Some(now)
+                }
+                Record::ShardCommand { now, command } => {
+                    shard.handle_shard_command(now, command);
+                    Some(now)
+                }
+                Record::NodeCommand { now, command } => {
+                    // A full list gave it back in the recorded run too.
+                    let _ = shard.handle_node_command(now, command);
+                    Some(now)
+                }
+                Record::PollNodeEvent => {
+                    let _ = shard.poll_node_event();
+                    None
+                }
+                Record::NodeEvent { .. } | Record::CycleEnd { .. } => None,
+            },
+            (Self::Inventory(inventory), Record::NodeEvent { now, event }) => {
+                inventory.handle_node_event(now, *event, &mut Vec::new());
+                Some(now)
+            }
+            (Self::Inventory(_), _) => None,
+        }
+    }
+
+    fn end_cycle(&mut self) -> u64 {
+        match self {
+            Self::Shard(shard, _) => {
+                let output = shard.end_cycle().unwrap_or_default();
+                let outbox = shard.outbox();
+                outbox.pushes.clear();
+                outbox.replies.clear();
+                outbox.notices.clear();
+                output
+            }
+            Self::Inventory(inventory) => inventory.end_cycle().unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The inventory as a role: node events in, orders out.
+//! Owns: the inventory's stepper and its ends of the rings to every shard. Called by: the duty cycle of the first engine
+//! thread. Thread: `rm-engine-0`. Does not: contain a rule of the cluster.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::idle::Sleeper;
+use crate::engine::event::{NodeCommand, NodeEvent};
+use crate::engine::inventory::Inventory;
+use crate::engine::time::Instant;
+use crate::recorder::InventoryStepper;
+use crate::ring::{Full, SpscConsumer, SpscProducer};
+
+/// Events taken from one shard in a cycle.
+const EVENTS_PER_CYCLE: usize = 1_024;
+
+/// The inventory's ends towards one shard.
+pub(super) struct ShardLink {
+    pub(super) events: SpscConsumer<NodeEvent>,
+    pub(super) commands: SpscProducer<NodeCommand>,
+    pub(super) sleeper: Arc<Sleeper>,
+}
+
+/// See the module.
+pub(super) struct InventoryRole {
+    stepper: InventoryStepper,
+    links: Vec<ShardLink>,
+    scratch: Vec<NodeCommand>,
+    /// Orders a ring had no room for. No event is taken while there are any, so it holds one event's orders at most.
+    waiting: VecDeque<NodeCommand>,
+}
+
+impl InventoryRole {
+    pub(super) const fn new(stepper: InventoryStepper, links: Vec<ShardLink>) -> Self {
+        Self { stepper, links, scratch: Vec::new(), waiting: VecDeque::new() }
+    }
+
+    /// One cycle. Returns how many events were worked on.
+    pub(super) fn do_work(&mut self, now: Instant) -> usize {
+        let mut items = 0;
+        self.send_waiting();
+        for index in 0..self.links.len() {
+            for _ in 0..EVENTS_PER_CYCLE {
+                if !self.waiting.is_empty() {
+                    break;
+                }
+                let Some(event) = self.links.get_mut(index).and_then(|link| link.events.poll()) else {
+                    break;
+                };
+                items += 1;
+                self.stepper.handle_node_event(now, event, &mut self.scratch);
+                self.waiting.extend(self.scratch.drain(..));
+                self.send_waiting();
+            }
+        }
+        if items > 0 {
+            self.stepper.end_cycle();
+            for link in &self.links {
+                if link.commands.depth() > 0 {
+                    link.sleeper.notify(false);
+                }
+            }
+        }
+        items
+    }
+
+    fn send_waiting(&mut self) {
+        while let Some(command) = self.waiting.pop_front() {
+            let Some(link) = self.links.get_mut(usize::from(command.node.shard())) else { continue };
+            if let Err(Full(command)) = link.commands.offer(command) {
+                self.waiting.push_front(command);
+                return;
+            }
+        }
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        self.links.iter().any(|link| !link.events.is_empty())
+    }
+
+    /// True when every shard has ended and all it said was taken.
+    pub(super) fn is_drained(&self) -> bool {
+        self.waiting.is_empty() && !self.has_work()
+    }
+
+    pub(super) const fn inventory(&self) -> &Inventory {
+        self.stepper.inventory()
+    }
+}

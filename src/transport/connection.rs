@@ -1,0 +1,218 @@
+//! One connection and its streams: from chunks to frames to the owning shard.
+//! Owns: the reading half of every stream, the peer's identity. Called by: the accept loop, one task per connection and
+//! one per stream. Thread: one `rm-net-N`. Does not: write answers (the stream table does), decide anything about nodes.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use heddle_wire::error::FrameError;
+use heddle_wire::frame::Frame;
+use heddle_wire::message::write_reject;
+use heddle_wire::{FrameDecoder, Opcode, Reject, RejectCode};
+use quinn::{Connection, RecvStream};
+
+use super::net::Net;
+use super::node_lists_service::{NodeListsDoor, RefreshError};
+use super::pace::Pace;
+use super::router::{Route, route};
+use super::stream_table::close_for;
+use crate::engine::batch::StreamRef;
+use crate::pki::PeerIdentity;
+use crate::ring::Full;
+
+/// Chunks taken from QUIC at once. A relay's write of 64 beats is about seven packets.
+const CHUNKS: usize = 8;
+
+/// How long a peer whose bytes were no frames may take to read why.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the streams of a connection share.
+pub(super) struct Peer {
+    pub(super) identity: PeerIdentity,
+    pub(super) connection: Connection,
+    pub(super) node_lists: NodeListsDoor,
+    pub(super) frames_per_second: u32,
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(net: Rc<Net>, peer: Rc<Peer>) {
+    loop {
+        match peer.connection.accept_bi().await {
+            Ok((send, recv)) => {
+                let stream = net.streams.borrow_mut().open(peer.connection.clone(), send);
+                tokio::task::spawn_local(serve_stream(Rc::clone(&net), Rc::clone(&peer), recv, stream));
+            }
+            Err(reason) => {
+                tracing::debug!(peer = %peer.identity.uri(), %reason, "connection ended");
+                return;
+            }
+        }
+    }
+}
+
+async fn serve_stream(net: Rc<Net>, peer: Rc<Peer>, mut recv: RecvStream, stream: StreamRef) {
+    let mut decoder = FrameDecoder::new();
+    let mut pace = Pace::new(peer.frames_per_second);
+    let mut chunks: [Bytes; CHUNKS] = Default::default();
+    loop {
+        // A connection that broke is no event for the node: its silence is what counts.
+        let count = match recv.read_chunks(&mut chunks).await {
+            Ok(Some(count)) => count,
+            Ok(None) => {
+                if let Err(error) = decoder.finish() {
+                    refuse_frame(&net, &peer, stream, &error);
+                }
+                break;
+            }
+            Err(_) => break,
+        };
+        let mut frames = 0;
+        for chunk in chunks.iter_mut().take(count) {
+            let chunk = core::mem::take(chunk);
+            net.metrics.bytes_in.add(chunk.len() as u64);
+            let mut rest: &[u8] = &chunk;
+            loop {
+                match decoder.next_frame(&mut rest) {
+                    Ok(Some(frame)) => {
+                        frames += 1;
+                        let shard = match take_frame(&net, &peer, stream, &frame) {
+                            Ok(()) => continue,
+                            Err(Full(shard)) => shard,
+                        };
+                        // The slow path: every batch is on its way. Wait with this frame in hand.
+                        loop {
+                            net.wait_for_room(shard).await;
+                            if take_frame(&net, &peer, stream, &frame).is_ok() {
+                                break;
+                            }
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        refuse_frame(&net, &peer, stream, &error);
+                        if error.is_fatal() {
+                            end(&net, &peer, stream, error.code()).await;
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+        net.metrics.frames_in.add(u64::from(frames));
+        net.write_answers_if_any();
+        if let Some(wait) = pace.after(frames, tokio::time::Instant::now) {
+            net.metrics.paced.increment();
+            tokio::time::sleep(wait).await;
+        }
+    }
+    let send = net.streams.borrow_mut().close(stream);
+    drop(send);
+}
+
+/// Hands a frame on.
+///
+/// # Errors
+/// [`Full`] with the shard that has no room.
+#[inline]
+fn take_frame(
+    net: &Rc<Net>,
+    peer: &Rc<Peer>,
+    stream: StreamRef,
+    frame: &Frame<'_>,
+) -> Result<(), Full<usize>> {
+    let refused = if net.is_stopping() {
+        let mut reject = Reject::new(RejectCode::ShuttingDown, "this ResourceManager is stopping");
+        reject.retry_after_ms = 1_000;
+        reject
+    } else {
+        match route(frame, &peer.identity, net.shard_count()) {
+            Route::Shard(shard) => {
+                return net
+                    .offer(shard, frame.bytes, stream, peer.identity.id)
+                    .map_err(|Full(())| Full(shard));
+            }
+            Route::NodeLists => {
+                refresh_nodes(net, peer, stream, frame);
+                return Ok(());
+            }
+            Route::Refused(reject) => reject,
+        }
+    };
+    refuse(
+        net,
+        peer,
+        stream,
+        frame.header.opcode,
+        frame.header.correlation_id,
+        frame.header.routing_key,
+        &refused,
+    );
+    Ok(())
+}
+
+/// Passes a refresh to its service; the answer comes when every shard has the lists.
+fn refresh_nodes(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, frame: &Frame<'_>) {
+    let header = frame.header;
+    let body = frame.body().to_vec();
+    let (net, peer) = (Rc::clone(net), Rc::clone(peer));
+    tokio::task::spawn_local(async move {
+        let mut bytes = Vec::new();
+        match peer.node_lists.refresh(&body).await {
+            Ok(answer) => {
+                let (id, key) = (header.correlation_id, header.routing_key);
+                heddle_wire::write_frame(&mut bytes, heddle_wire::Flags::RESPONSE, id, key, &answer);
+                net.write(stream, &bytes);
+            }
+            Err(error) => {
+                let reject = match error {
+                    RefreshError::Refused(reject) => reject,
+                    RefreshError::Stopping => {
+                        Reject::new(RejectCode::ShuttingDown, "this ResourceManager is stopping")
+                    }
+                };
+                refuse(
+                    &net,
+                    &peer,
+                    stream,
+                    header.opcode,
+                    header.correlation_id,
+                    header.routing_key,
+                    &reject,
+                );
+            }
+        }
+    });
+}
+
+fn refuse_frame(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, error: &FrameError) {
+    // The opcode of bytes that are no frame is unknown; the answer goes by the correlation id and the ERROR flag.
+    refuse(net, peer, stream, Opcode::NodeHeartbeat, error.correlation_id(), 0, &Reject::from(error));
+}
+
+fn refuse(
+    net: &Rc<Net>,
+    peer: &Rc<Peer>,
+    stream: StreamRef,
+    opcode: Opcode,
+    correlation_id: u64,
+    routing_key: u64,
+    reject: &Reject,
+) {
+    net.metrics.reject(reject.code);
+    tracing::debug!(peer = %peer.identity.uri(), code = reject.code, reason = %reject.message, "refused");
+    let mut bytes = Vec::new();
+    write_reject(&mut bytes, opcode, correlation_id, routing_key, reject);
+    net.write(stream, &bytes);
+}
+
+/// Ends a stream whose frame boundaries are lost: the reject is delivered first, then the connection is closed.
+async fn end(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, code: RejectCode) {
+    let send = net.streams.borrow_mut().close(stream);
+    if let Some(mut send) = send
+        && send.finish().is_ok()
+    {
+        let _ = tokio::time::timeout(DELIVERY_TIMEOUT, send.stopped()).await;
+    }
+    close_for(&peer.connection, code);
+}

@@ -1,0 +1,229 @@
+//! The door itself: QUIC settings by role, and the loop that admits connections at a budgeted rate.
+//! Owns: [`server_config`], [`transport_config`], the accept loop. Called by: net threads, clients, the load generator.
+//! Does not: read streams.
+
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heddle_wire::RejectCode;
+use quinn::{AckFrequencyConfig, Connection, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
+use rustls::pki_types::CertificateDer;
+
+use super::connection::{Peer, serve};
+use super::net::Net;
+use super::node_lists_service::NodeListsDoor;
+use super::stream_table::close_for;
+use crate::config::TransportSettings;
+use crate::engine::batch::PeerId;
+use crate::pki::{Identity, PeerIdentity, PkiError, Role};
+use crate::runtime::clock::Clock;
+use crate::transport::admission::HandshakeBudget;
+
+/// Connections that wait for the budget, in a queue. Behind it they are refused and come back by themselves.
+const WAITING_MAX: usize = 1_024;
+
+/// Limits and timers of a connection, for both sides.
+///
+/// Memory per idle connection is dominated by the streams a peer may open, so there are few; windows only bound what a
+/// peer may make us hold. `min_mtu` stays at QUIC's 1,200 and discovery goes up to 1,452.
+#[must_use]
+pub fn transport_config(settings: &TransportSettings) -> TransportConfig {
+    let mut config = TransportConfig::default();
+    let mut acks = AckFrequencyConfig::default();
+    // A relay's packets are acknowledged by tens: −20 % CPU per beat. One beat a second per connection does not notice.
+    acks.ack_eliciting_threshold(VarInt::from_u32(10));
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(settings.streams_per_connection))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_idle_timeout(IdleTimeout::try_from(settings.idle_timeout).ok())
+        .stream_receive_window(window(settings.stream_receive_window))
+        .receive_window(window(settings.client_receive_window))
+        .send_window(settings.send_window as u64)
+        .datagram_receive_buffer_size(None)
+        .datagram_send_buffer_size(0)
+        // In a data centre a lost first packet must not cost a second.
+        .initial_rtt(Duration::from_millis(10))
+        .crypto_buffer_size(16 * 1024)
+        .ack_frequency_config(Some(acks))
+        .enable_segmentation_offload(settings.is_segmentation_offload);
+    config
+}
+
+fn window(size: usize) -> VarInt {
+    VarInt::from_u64(size as u64).unwrap_or(VarInt::MAX)
+}
+
+/// The server's side: mutual TLS, our limits, no migration (a connection stays with the socket of its net thread).
+///
+/// # Errors
+/// [`PkiError`] where the identity does not make a TLS configuration.
+pub fn server_config(identity: &Identity, settings: &TransportSettings) -> Result<ServerConfig, PkiError> {
+    let mut config = ServerConfig::with_crypto(Arc::new(identity.server_crypto()?));
+    config
+        .transport_config(Arc::new(transport_config(settings)))
+        .migration(false)
+        .max_incoming(WAITING_MAX * 2)
+        .incoming_buffer_size(16 * 1024)
+        .incoming_buffer_size_total(32 * 1024 * 1024);
+    Ok(config)
+}
+
+/// The client's side: the same limits, a long-lived connection.
+///
+/// # Errors
+/// [`PkiError`] where the identity does not make a TLS configuration.
+pub fn client_config(
+    identity: &Identity,
+    settings: &TransportSettings,
+) -> Result<quinn::ClientConfig, PkiError> {
+    let mut config = quinn::ClientConfig::new(Arc::new(identity.client_crypto()?));
+    config.transport_config(Arc::new(transport_config(settings)));
+    Ok(config)
+}
+
+/// An endpoint over a bound socket, on the current runtime.
+///
+/// # Errors
+/// The operating system's.
+pub fn endpoint(socket: std::net::UdpSocket, server: Option<ServerConfig>) -> io::Result<quinn::Endpoint> {
+    quinn::Endpoint::new(quinn::EndpointConfig::default(), server, socket, Arc::new(quinn::TokioRuntime))
+}
+
+/// Admits connections until the task is dropped.
+pub(super) struct Acceptor {
+    pub(super) net: Rc<Net>,
+    pub(super) endpoint: quinn::Endpoint,
+    pub(super) settings: Rc<TransportSettings>,
+    pub(super) node_lists: NodeListsDoor,
+    pub(super) clock: Clock,
+}
+
+impl Acceptor {
+    pub(super) async fn run(self) {
+        let settings = &self.settings;
+        let mut budget =
+            HandshakeBudget::new(settings.handshakes_per_second, settings.handshake_burst, self.clock.now());
+        let mut waiting = VecDeque::new();
+        loop {
+            tokio::select! {
+                incoming = self.endpoint.accept() => match incoming {
+                    Some(incoming) => self.decide(incoming, &mut budget, &mut waiting),
+                    None => return,
+                },
+                () = tokio::time::sleep(budget.wait()), if !waiting.is_empty() => {
+                    while !waiting.is_empty() && budget.take(self.clock.now()) {
+                        if let Some(incoming) = waiting.pop_front() {
+                            self.admit(incoming);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Within the budget: in. Beyond it: prove the address first, then wait in line, then be refused.
+    fn decide(&self, incoming: Incoming, budget: &mut HandshakeBudget, waiting: &mut VecDeque<Incoming>) {
+        let metrics = &self.net.metrics;
+        if metrics.connections.get() >= self.settings.connections_max as u64 {
+            metrics.handshakes_refused.increment();
+            incoming.refuse();
+        } else if waiting.is_empty() && budget.take(self.clock.now()) {
+            self.admit(incoming);
+        } else if incoming.may_retry() && !incoming.remote_address_validated() {
+            metrics.handshakes_retried.increment();
+            if incoming.retry().is_err() {
+                metrics.handshakes_refused.increment();
+            }
+        } else if waiting.len() < WAITING_MAX {
+            waiting.push_back(incoming);
+        } else {
+            metrics.handshakes_refused.increment();
+            incoming.refuse();
+        }
+    }
+
+    fn admit(&self, incoming: Incoming) {
+        let (net, settings, node_lists) =
+            (Rc::clone(&self.net), Rc::clone(&self.settings), self.node_lists.clone());
+        // The handshake's future is large and short-lived; a box keeps it out of the connection's long-lived task.
+        let handshake = Box::pin(handshake(Rc::clone(&net), incoming, settings.handshake_timeout));
+        tokio::task::spawn_local(async move {
+            let Some((connection, identity)) = handshake.await else { return };
+            connection.set_receive_window(window(settings.receive_window(identity.role)));
+            net.metrics.connections.increment();
+            let frames_per_second = settings.frames_per_second;
+            let peer = Rc::new(Peer { identity, connection, node_lists, frames_per_second });
+            drop(settings);
+            serve(Rc::clone(&net), peer).await;
+            net.metrics.connections.decrement();
+        });
+    }
+}
+
+async fn handshake(
+    net: Rc<Net>,
+    incoming: Incoming,
+    timeout: Duration,
+) -> Option<(Connection, PeerIdentity)> {
+    let address = incoming.remote_address();
+    let connecting = match incoming.accept() {
+        Ok(connecting) => connecting,
+        Err(error) => {
+            net.metrics.handshakes_failed.increment();
+            tracing::debug!(%address, %error, "handshake not begun");
+            return None;
+        }
+    };
+    let connection = match tokio::time::timeout(timeout, connecting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            net.metrics.handshakes_failed.increment();
+            tracing::info!(%address, %error, "handshake failed");
+            return None;
+        }
+        Err(_) => {
+            net.metrics.handshakes_failed.increment();
+            tracing::info!(%address, ?timeout, "handshake took too long");
+            return None;
+        }
+    };
+    match identify(&connection) {
+        Ok(identity) if identity.role != Role::ResourceManager => {
+            net.metrics.handshakes_accepted.increment();
+            Some((connection, identity))
+        }
+        Ok(identity) => {
+            refuse(&net, &connection, &format!("{} is not a client's certificate", identity.uri()));
+            None
+        }
+        Err(reason) => {
+            refuse(&net, &connection, &reason);
+            None
+        }
+    }
+}
+
+fn refuse(net: &Net, connection: &Connection, reason: &str) {
+    net.metrics.reject(RejectCode::RoleNotAllowed as u16);
+    tracing::warn!(address = %connection.remote_address(), reason, "connection refused");
+    close_for(connection, RejectCode::RoleNotAllowed);
+}
+
+/// Who is at the other end, by its certificate.
+fn identify(connection: &Connection) -> Result<PeerIdentity, String> {
+    let certificates = connection
+        .peer_identity()
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
+        .ok_or("the peer showed no certificate")?;
+    let leaf = certificates.first().ok_or("the peer showed no certificate")?;
+    PeerIdentity::from_certificate(leaf).map_err(|error| error.to_string())
+}
+
+/// The [`PeerId`] under which frames of `identity` come in.
+#[must_use]
+pub fn peer_id(identity: &Identity) -> PeerId {
+    identity.peer().id
+}

@@ -1,0 +1,242 @@
+//! One net thread's shared state and its turn: frames out to the shards, answers in from them.
+//! Owns: [`Net`]: the ports to every shard, the stream table, the thread's counters. Called by: the stream tasks of this
+//! thread and the runtime's before-park hook. Thread: one `rm-net-N`; nothing here is shared.
+//! Does not: wait. Tasks that must wait for room do so on [`Net::wait_for_room`].
+//!
+//! The thread's natural batch is "whatever was ready": stream tasks add frames while there is input, and just before the
+//! runtime would park, [`Net::turn`] sends what was collected and writes the answers that came. Writing makes connection
+//! tasks ready, so the runtime does not park then but goes on. One wake per batch each way, never one per beat.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heddle_wire::RejectCode;
+use quinn::VarInt;
+use tokio::sync::Notify;
+
+use super::stream_table::{Flush, StreamTable, Written, close_for};
+use crate::engine::batch::{PeerId, StreamRef};
+use crate::metrics::TransportMetrics;
+use crate::ring::Full;
+use crate::runtime::proxy::{NetWaker, ShardPort};
+
+/// Answer batches taken in one turn per shard, so that reading goes on in between.
+const BATCHES_PER_TURN: usize = 8;
+
+/// Between giving up a slow reader's answers and closing its connection: some round trips, so that packets under way are
+/// acknowledged and do not hold back the reason.
+const CUT_DELAY: Duration = Duration::from_millis(100);
+
+/// See the module.
+pub(crate) struct Net {
+    ports: RefCell<Vec<ShardPort>>,
+    pub(super) streams: RefCell<StreamTable>,
+    pub(super) metrics: Arc<TransportMetrics>,
+    waker: Arc<NetWaker>,
+    /// Rung when batches came back while somebody waits for room.
+    room: Notify,
+    waiting: Cell<u32>,
+    is_stopping: Cell<bool>,
+    slow_reader_timeout: Duration,
+}
+
+impl Net {
+    pub(crate) fn new(
+        index: u8,
+        ports: Vec<ShardPort>,
+        waker: Arc<NetWaker>,
+        metrics: Arc<TransportMetrics>,
+        slow_reader_size: usize,
+        slow_reader_timeout: Duration,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            ports: RefCell::new(ports),
+            streams: RefCell::new(StreamTable::new(index, slow_reader_size)),
+            metrics,
+            waker,
+            room: Notify::new(),
+            waiting: Cell::new(0),
+            is_stopping: Cell::new(false),
+            slow_reader_timeout,
+        })
+    }
+
+    /// How many shards there are.
+    pub(super) fn shard_count(&self) -> usize {
+        self.ports.borrow().len()
+    }
+
+    /// Sends a frame to a shard.
+    ///
+    /// # Errors
+    /// [`Full`] when every batch to that shard is on its way.
+    #[inline]
+    pub(super) fn offer(
+        &self,
+        shard: usize,
+        frame: &[u8],
+        stream: StreamRef,
+        peer: PeerId,
+    ) -> Result<(), Full<()>> {
+        match self.ports.borrow_mut().get_mut(shard) {
+            Some(port) => port.offer_frame(frame, stream, peer),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until `shard` may take frames again. The caller stops reading meanwhile: flow control slows its peer.
+    pub(super) async fn wait_for_room(self: &Rc<Self>, shard: usize) {
+        self.metrics.backpressure_stalls.increment();
+        self.waiting.set(self.waiting.get() + 1);
+        loop {
+            let rung = self.room.notified();
+            if self.ports.borrow().get(shard).is_none_or(ShardPort::has_room) {
+                break;
+            }
+            rung.await;
+        }
+        self.waiting.set(self.waiting.get() - 1);
+    }
+
+    /// Sends what was collected and writes the answers that came. Returns true if there were any.
+    pub(crate) fn turn(self: &Rc<Self>) -> bool {
+        for port in self.ports.borrow_mut().iter_mut() {
+            port.flush();
+        }
+        self.write_answers()
+    }
+
+    /// Called before the runtime parks. Afterwards answers ring the waker.
+    pub(crate) fn before_park(self: &Rc<Self>) {
+        if self.turn() {
+            return;
+        }
+        self.waker.prepare_park();
+        if self.has_answers() || self.waiting_may_go_on() {
+            self.waker.cancel_park();
+            self.write_answers();
+            if self.waiting.get() > 0 {
+                self.room.notify_waiters();
+            }
+        }
+    }
+
+    /// Called after the runtime parked: answers need not ring for a thread that runs.
+    pub(crate) fn after_park(&self) {
+        self.waker.cancel_park();
+    }
+
+    /// Between two chunks of a busy stream: writes answers without waiting for the end of the turn.
+    #[inline]
+    pub(super) fn write_answers_if_any(self: &Rc<Self>) {
+        if self.has_answers() {
+            self.write_answers();
+        }
+    }
+
+    fn has_answers(&self) -> bool {
+        self.ports.borrow().iter().any(ShardPort::has_answers)
+    }
+
+    fn waiting_may_go_on(&self) -> bool {
+        self.waiting.get() > 0 && self.ports.borrow().iter().any(ShardPort::has_room)
+    }
+
+    fn write_answers(self: &Rc<Self>) -> bool {
+        let mut any = false;
+        let count = self.shard_count();
+        for shard in 0..count {
+            for _ in 0..BATCHES_PER_TURN {
+                let Some(batch) = self.ports.borrow_mut().get_mut(shard).and_then(ShardPort::poll_answers)
+                else {
+                    break;
+                };
+                any = true;
+                self.metrics.frames_out.add(batch.len() as u64);
+                self.metrics.bytes_out.add(batch.size() as u64);
+                for (stream, bytes) in batch.runs() {
+                    self.write(stream, bytes);
+                }
+                if let Some(port) = self.ports.borrow_mut().get_mut(shard) {
+                    port.return_answers(batch);
+                }
+            }
+        }
+        if any && self.waiting.get() > 0 {
+            self.room.notify_waiters();
+        }
+        any
+    }
+
+    /// Writes whole frames to a stream of this thread.
+    #[inline]
+    pub(super) fn write(self: &Rc<Self>, stream: StreamRef, bytes: &[u8]) {
+        let written = self.streams.borrow_mut().write(stream, bytes);
+        match written {
+            Written::Whole | Written::Kept => {}
+            Written::Blocked(flush) => {
+                tokio::task::spawn_local(Rc::clone(self).flush(stream, flush));
+            }
+            Written::Cut => self.metrics.slow_readers_cut.increment(),
+            Written::Gone => self.metrics.answers_dropped.increment(),
+        }
+    }
+
+    /// Waits for a peer that does not read, up to the time bound, and cuts it there or at the bound in bytes.
+    async fn flush(self: Rc<Self>, stream: StreamRef, mut flush: Flush) {
+        loop {
+            let is_written = tokio::select! {
+                written = tokio::time::timeout(self.slow_reader_timeout, flush.send.write_all(&flush.bytes)) => {
+                    match written {
+                        Ok(Ok(())) => true,
+                        // The connection is gone; its tasks notice by themselves.
+                        Ok(Err(_)) => return self.streams.borrow_mut().kill(stream),
+                        Err(_) => {
+                            self.metrics.slow_readers_cut.increment();
+                            false
+                        }
+                    }
+                }
+                () = flush.cut.notified() => false,
+            };
+            if !is_written {
+                break;
+            }
+            let next = self.streams.borrow_mut().flushed(stream, flush);
+            match next {
+                Some(more) => flush = more,
+                None => return,
+            }
+        }
+        self.streams.borrow_mut().kill(stream);
+        // QUIC sends the reason only when nothing else waits to be sent, so what waits is given up first.
+        let _ = flush.send.reset(VarInt::from_u32(RejectCode::SlowReader as u32));
+        tokio::time::sleep(CUT_DELAY).await;
+        close_for(&flush.connection, RejectCode::SlowReader);
+    }
+
+    /// The thread is stopping: requests are answered `ShuttingDown` from now on.
+    pub(crate) fn begin_stop(&self) {
+        self.is_stopping.set(true);
+        for port in self.ports.borrow_mut().iter_mut() {
+            port.close();
+        }
+    }
+
+    /// True after [`Net::begin_stop`].
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping.get()
+    }
+
+    /// True when every shard has ended and its last answers were written.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.ports.borrow().iter().all(ShardPort::is_finished)
+    }
+
+    /// Batches on their way to the shards.
+    pub(crate) fn depth(&self) -> usize {
+        self.ports.borrow().iter().map(ShardPort::depth).sum()
+    }
+}

@@ -1,0 +1,162 @@
+//! The life of a net thread: runtime, endpoint, accept loop, and an end that delivers what was accepted.
+//! Owns: [`NetThread`]. Called by: `runtime::topology`. Thread: it is `rm-net-N`. Does not: share anything but its ports.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::UdpSocket;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heddle_wire::RejectCode;
+use quinn::VarInt;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::watch;
+
+use super::endpoint::{Acceptor, endpoint};
+use super::net::Net;
+use super::node_lists_service::{NodeListsDoor, NodeListsService};
+use crate::config::TransportSettings;
+use crate::metrics::TransportMetrics;
+use crate::runtime::clock::Clock;
+use crate::runtime::proxy::{NetWaker, ShardPort};
+
+/// How long the engine may take to answer what was accepted before the stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long peers may take to acknowledge the last answers.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
+
+thread_local! {
+    /// This thread's state, for the runtime's before-park hook, which is given nothing.
+    static NET: RefCell<Option<Rc<Net>>> = const { RefCell::new(None) };
+}
+
+/// What a net thread is made of.
+pub(crate) struct NetThreadParts {
+    pub(crate) index: u8,
+    pub(crate) socket: UdpSocket,
+    pub(crate) server_config: quinn::ServerConfig,
+    pub(crate) ports: Vec<ShardPort>,
+    pub(crate) waker: Arc<NetWaker>,
+    pub(crate) metrics: Arc<TransportMetrics>,
+    pub(crate) settings: TransportSettings,
+    pub(crate) node_lists: NodeListsDoor,
+    /// Only the first net thread has it.
+    pub(crate) node_lists_service: Option<NodeListsService>,
+    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) clock: Clock,
+}
+
+/// A net thread.
+pub(crate) struct NetThread(NetThreadParts);
+
+impl NetThread {
+    pub(crate) const fn new(parts: NetThreadParts) -> Self {
+        Self(parts)
+    }
+
+    /// Runs until stopped. Call it on the thread that is to be the net thread.
+    ///
+    /// # Errors
+    /// Where the runtime or the endpoint cannot be made.
+    pub(crate) fn run(self) -> io::Result<()> {
+        let parts = self.0;
+        let runtime = runtime()?;
+        let net = Net::new(
+            parts.index,
+            parts.ports,
+            Arc::clone(&parts.waker),
+            Arc::clone(&parts.metrics),
+            parts.settings.slow_reader_size,
+            parts.settings.slow_reader_timeout,
+        );
+        NET.with(|slot| *slot.borrow_mut() = Some(Rc::clone(&net)));
+        let waker = parts.waker;
+        let result = runtime.block_on(async {
+            let endpoint = endpoint(parts.socket, Some(parts.server_config))?;
+            let acceptor = Acceptor {
+                net: Rc::clone(&net),
+                endpoint: endpoint.clone(),
+                settings: Rc::new(parts.settings),
+                node_lists: parts.node_lists,
+                clock: parts.clock,
+            };
+            let accepting = tokio::task::spawn_local(acceptor.run());
+            if let Some(service) = parts.node_lists_service {
+                tokio::task::spawn_local(service.run());
+            }
+            tokio::task::spawn_local(publish(Rc::clone(&net)));
+            let woken = {
+                let net = Rc::clone(&net);
+                tokio::task::spawn_local(async move {
+                    loop {
+                        waker.woken().await;
+                        net.turn();
+                    }
+                })
+            };
+            let mut stop = parts.stop;
+            // An error means that whoever could stop us is gone: that is a stop too.
+            let _ = stop.wait_for(|is_stopping| *is_stopping).await;
+            accepting.abort();
+            end(&net, &endpoint).await;
+            woken.abort();
+            Ok(())
+        });
+        NET.with(|slot| *slot.borrow_mut() = None);
+        result
+    }
+}
+
+fn runtime() -> io::Result<LocalRuntime> {
+    let on_net = |act: fn(&Rc<Net>)| {
+        NET.with(|slot| {
+            if let Ok(slot) = slot.try_borrow()
+                && let Some(net) = slot.as_ref()
+            {
+                act(net);
+            }
+        });
+    };
+    Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .on_thread_park(move || on_net(Net::before_park))
+        .on_thread_unpark(move || on_net(|net| net.after_park()))
+        .build_local(LocalOptions::default())
+}
+
+/// Puts the thread's depths where readers see them.
+async fn publish(net: Rc<Net>) {
+    let mut tick = tokio::time::interval(crate::runtime::duty_cycle::PUBLISH_EVERY);
+    loop {
+        tick.tick().await;
+        net.metrics.queue_depth.set(net.depth() as u64);
+    }
+}
+
+/// Stops: no new requests, every accepted one answered, every answer delivered or its peer given up.
+async fn end(net: &Rc<Net>, endpoint: &quinn::Endpoint) {
+    net.begin_stop();
+    let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
+        while !net.is_finished() {
+            net.turn();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        net.turn();
+    });
+    if drained.await.is_err() {
+        tracing::error!(?DRAIN_TIMEOUT, "stopping although the engine has not answered everything");
+    }
+    let deadline = tokio::time::Instant::now() + DELIVERY_TIMEOUT;
+    let mut streams = net.streams.borrow_mut().take_all();
+    streams.retain_mut(|send| send.finish().is_ok());
+    for send in streams {
+        if tokio::time::timeout_at(deadline, send.stopped()).await.is_err() {
+            break;
+        }
+    }
+    endpoint.close(VarInt::from_u32(RejectCode::ShuttingDown as u32), b"ShuttingDown");
+    let _ = tokio::time::timeout(DELIVERY_TIMEOUT, endpoint.wait_idle()).await;
+}

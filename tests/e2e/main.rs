@@ -1,0 +1,10 @@
+//! A few real runs over QUIC on loopback: the door, its bounds, its words to those who break its rules, and its end.
+//! Rules of the cluster are tested without sockets in `tests/yarn_semantics.rs` and `tests/sim`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
+
+mod bad_input;
+mod cluster;
+mod faults;
+mod peer;
+mod process;
