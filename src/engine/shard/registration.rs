@@ -317,8 +317,10 @@ impl Shard {
         let capability = resource::from_archived(&request.capability);
         if *self.table.capability(row) != capability {
             self.set_capability(row, capability);
-            // For a node the scheduler is about to be told of (again), `added` says it once more.
-            if self.table.hot[row as usize].flags.has(RowFlags::KNOWN) {
+            // For a node the scheduler is about to be told of (again), `added` says it once more. One whose `added` still
+            // waits may be a node that only reconnects: then nothing else would say it.
+            let is_pending = self.table.cold(row).event.as_ref().is_some_and(|event| event.added.is_some());
+            if is_pending || self.table.hot[row as usize].flags.has(RowFlags::KNOWN) {
                 self.tell_capability(row);
             }
         }
