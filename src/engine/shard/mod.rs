@@ -180,7 +180,7 @@ impl Shard {
             lease_ms: settings.classes.iter().map(|class| ms(class.lost_after)).collect(),
             has_next_keys: settings.container_token_keys.next.is_some()
                 || settings.nm_token_keys.next.is_some(),
-            table: NodeTable::new(settings.shard, rows_max),
+            table: NodeTable::new(settings.shard, rows_max, settings.rm_identifier),
             templates: Templates::new(),
             dirty: DirtyRows::default(),
             draining: Draining::default(),
