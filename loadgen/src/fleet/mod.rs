@@ -482,7 +482,9 @@ impl Fleet {
             let node = self.sweep_at;
             self.sweep_at = if node + 1 == self.rows.len() { 0 } else { node + 1 };
             let row = &mut self.rows[node];
-            if row.stage == Stage::Registered
+            // Also while it registers again: the ResourceManager may have accepted a registration whose answer was lost.
+            // Before the first one there is no lease.
+            if matches!(row.stage, Stage::Registered | Stage::Registering)
                 && now_ms.saturating_sub(row.heard_ms) > row.lease_ms
                 && !row.has(FENCED)
             {
