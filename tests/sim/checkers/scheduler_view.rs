@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use heddle::engine::event::{NodeEvent, Resource, Usability};
 use heddle_wire::limits::CONTAINERS_PER_NODE_MAX;
-use heddle_wire::record::{ContainerId, ContainerState, ContainersDigest, NodeHandle};
+use heddle_wire::record::{ContainerId, ContainerState, ContainersDigest, EXIT_STATUS_ABORTED, NodeHandle};
 
 use crate::coverage::{Coverage, Kind};
 use crate::node::node_of;
@@ -156,7 +156,8 @@ impl SchedulerView {
         let is_one = event.removed.is_none() && event.added.is_none();
         let entry = key.filter(|_| is_one).and_then(|key| self.nodes.get_mut(&key));
         if let Some(entry) = entry {
-            for report in &event.completed {
+            // One the ResourceManager took for gone, or that a fence stopped, may turn out to run, and end again.
+            for report in event.completed.iter().filter(|report| report.exit_status != EXIT_STATUS_ABORTED) {
                 if entry.completed.insert(report.container_id, event.node).is_some() {
                     return Err(format!("{} is complete again on {}", report.container_id, event.node));
                 }

@@ -79,6 +79,9 @@ pub(crate) struct ShardModel {
     pub(super) handles: BTreeSet<u64>,
     /// Completed containers that were reported and heard: the scheduler has to see each.
     pub(super) owed: BTreeSet<ContainerId>,
+    /// When the last tick was, and the last that came late.
+    ticked_ms: u64,
+    late_tick_ms: u64,
     /// When the brake was last seen engaged.
     brake_seen_ms: u64,
     /// Pairs of state and order without a row, caused on purpose.
@@ -95,6 +98,8 @@ impl ShardModel {
             counters: ShardCounters::default(),
             handles: BTreeSet::new(),
             owed: BTreeSet::new(),
+            ticked_ms: 0,
+            late_tick_ms: 0,
             brake_seen_ms: 0,
             invalid_expected: 0,
         }
@@ -318,10 +323,18 @@ impl ShardModel {
     }
 
     /// After a tick and the listing it may have led to: nobody is silent for longer than the bounds allow.
-    pub(crate) fn check_silence(&self, tick_gap_ms: u64) -> Result<(), String> {
+    pub(crate) fn check_silence(&mut self, tick_gap_ms: u64) -> Result<(), String> {
         // A whole sweep takes a second of ticks; being LOST takes a second visit, and the tick after the time is up.
         let bound_ms = 1_000 + tick_gap_ms;
         let live_ms = self.clock.live_ms();
+        if live_ms - self.ticked_ms > tick_gap_ms {
+            self.late_tick_ms = live_ms;
+        }
+        self.ticked_ms = live_ms;
+        if live_ms < self.late_tick_ms + 2 * bound_ms {
+            // Silence grew by a leap: the sweeps that notice it are still to come.
+            return Ok(());
+        }
         for (node, known) in self.known.iter().enumerate() {
             let Some(known) = known.as_ref().filter(|known| is_active(known.state)) else { continue };
             let (suspect_after_ms, lost_after_ms) = self.class(&crate::node::host_of(node));
