@@ -158,7 +158,7 @@ impl SchedulerView {
         if let Some(entry) = entry {
             // One the ResourceManager took for gone, or that a fence stopped, may turn out to run, and end again.
             for report in event.completed.iter().filter(|report| report.exit_status != EXIT_STATUS_ABORTED) {
-                if entry.completed.insert(report.container_id, event.node).is_some() {
+                if entry.completed.insert(report.container_id, event.node) == Some(event.node) {
                     return Err(format!("{} is complete again on {}", report.container_id, event.node));
                 }
             }
