@@ -224,7 +224,8 @@ impl Fleet {
         if row.epoch == self.epoch {
             self.registered = self.registered.saturating_sub(1);
         }
-        // The lease stands still until the node is registered again: it has nothing to lose before.
+        // RESYNC renews the lease like any other answer.
+        row.heard_ms = row.sent_ms;
         row.stage = Stage::Registering;
         row.flags &= !(AWAITING | STALE | FULL_REPORT | FENCED | REPEAT);
         row.planned_us = now_us + u64::from(wait_ms) * 1_000;

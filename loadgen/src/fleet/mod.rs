@@ -423,6 +423,13 @@ impl Fleet {
         self.registered = 0;
     }
 
+    /// From here on nothing goes wrong by script: no churn, copies or stale beats. For a run that is to settle.
+    pub const fn quieten(&mut self) {
+        self.spec.churn_ppm = 0;
+        self.spec.duplicate_ppm = 0;
+        self.spec.stale_ppm = 0;
+    }
+
     /// The node dies without a word.
     pub fn kill(&mut self, node: u32) {
         self.stop(node);
@@ -475,7 +482,9 @@ impl Fleet {
             let node = self.sweep_at;
             self.sweep_at = if node + 1 == self.rows.len() { 0 } else { node + 1 };
             let row = &mut self.rows[node];
-            if row.stage == Stage::Registered
+            // Also while it registers again: the ResourceManager may have accepted a registration whose answer was lost.
+            // Before the first one there is no lease.
+            if matches!(row.stage, Stage::Registered | Stage::Registering)
                 && now_ms.saturating_sub(row.heard_ms) > row.lease_ms
                 && !row.has(FENCED)
             {

@@ -15,7 +15,7 @@ use heddle_wire::record::{ArchivedNodeId, NodeId, NodeState, routing_key};
 use heddle_wire::{FrameHeader, Opcode, Reject, access};
 use rkyv::vec::ArchivedVec;
 
-use super::node_table::RowFlags;
+use super::node_table::{RowFlags, next_generation};
 use super::rm_node::RmNodeEvent;
 use super::{Outbox, Shard};
 use crate::engine::batch::{AnswerBatch, FrameBatch, FrameRef};
@@ -158,8 +158,8 @@ impl Shard {
         self.begin_row(row);
         let hot = &mut self.table.hot[row as usize];
         hot.flags.set(RowFlags::PLACEHOLDER);
-        // No registration has it: the next one begins above.
-        hot.generation = hot.generation.max(1);
+        // No registration has it: handles of nodes that had the row before are dead.
+        hot.generation = next_generation(hot.generation);
         self.mark_by_lists(row);
         self.raise(row, RmNodeEvent::Decommission, out);
     }

@@ -45,7 +45,15 @@ impl Outbound {
     }
 
     /// Numbers what waits anew, from 1: the sequence begins again with a registration.
+    ///
+    /// A signal that was sent may have been carried out without the acknowledgement having come; under a new number it
+    /// would be carried out again, so it is dropped: signals are delivered at most once.
     fn restart(&mut self) {
+        let (mut sequence, sent) = (self.acknowledged, self.sent);
+        self.queue.retain(|order| {
+            sequence += 1;
+            sequence > sent || !matches!(order, NodeOrder::SignalContainer(..))
+        });
         self.acknowledged = 0;
         self.sent = 0;
         self.pushed_at = None;

@@ -215,6 +215,20 @@ const _: () = assert!(size_of::<ColdRow>() <= 104);
 
 const NONE: u32 = u32::MAX;
 
+/// The generation after this one; 0 is never given out.
+pub(super) const fn next_generation(generation: u32) -> u32 {
+    if generation >= NodeHandle::GENERATION_MAX { 1 } else { generation + 1 }
+}
+
+/// Starts of ResourceManagers, spread over the generations; 0 for 0. Two starts share one with a chance of 2^-24.
+const fn first_generation(rm_identifier: u64) -> u32 {
+    // The finaliser of splitmix64: neighbouring times end far apart.
+    let mut z = rm_identifier;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) % NodeHandle::GENERATION_MAX as u64) as u32
+}
+
 /// A list through the rows, oldest first.
 #[derive(Clone, Copy, Debug)]
 struct List {
@@ -224,16 +238,6 @@ struct List {
 
 impl List {
     const EMPTY: Self = Self { first: NONE, last: NONE };
-}
-
-/// Where the generations of a ResourceManager's rows begin: somewhere else for each start.
-///
-/// A relay's nodes share a certificate. Were generations counted from 1 after every start, a beat under a handle of the
-/// ResourceManager before would be taken for one of whatever node has the row now, and push that node out of step.
-const fn first_generation(rm_identifier: u64) -> u32 {
-    // A multiplicative hash (Knuth's, by the golden ratio); neighbouring starts are to be far apart.
-    let hash = rm_identifier.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (hash >> 40) as u32 & NodeHandle::GENERATION_MAX
 }
 
 /// See the module.
@@ -249,6 +253,7 @@ pub(super) struct NodeTable {
     free: List,
     rows_max: u32,
     shard: u8,
+    /// Generation before the first of every row.
     first_generation: u32,
     /// Texts: racks and versions.
     pub(super) texts: Interner<Box<str>>,
@@ -264,9 +269,12 @@ impl NodeTable {
     /// Least step of growth, rows.
     const GROWTH_MIN: usize = 64;
 
-    /// A table of at most `rows_max` rows for the ResourceManager that started at `rm_identifier`.
+    /// `rm_identifier` decides where generations begin: a handle that an earlier ResourceManager gave out then names
+    /// nothing here. Were they to begin at 1 each time, it would name whichever node now has the row, and its owner
+    /// would be refused as a foreigner instead of being told RESYNC, or, behind one relay, be taken for the other node.
     pub(super) fn new(shard: u8, rows_max: u32, rm_identifier: u64) -> Self {
         Self {
+            first_generation: first_generation(rm_identifier),
             hot: Vec::new(),
             warm: Vec::new(),
             cold: Vec::new(),
@@ -275,7 +283,6 @@ impl NodeTable {
             free: List::EMPTY,
             rows_max,
             shard,
-            first_generation: first_generation(rm_identifier),
             texts: Interner::new(),
             resources: Interner::new(),
             labels: Interner::new(),

@@ -18,7 +18,7 @@ use rkyv::vec::ArchivedVec;
 
 use super::containers::Report;
 use super::liveliness::class_of;
-use super::node_table::{Attribute, Label, RowFlags};
+use super::node_table::{Attribute, Label, RowFlags, next_generation};
 use super::rm_node::RmNodeEvent;
 use super::{Outbox, Shard, resource};
 use crate::engine::batch::{AnswerBatch, FrameBatch, FrameRef};
@@ -290,7 +290,7 @@ impl Shard {
         let class = class_of(&self.settings.classes, &request.node_id.host);
         let last_seen = self.live_now();
         let hot = &mut self.table.hot[row as usize];
-        hot.generation = if hot.generation >= NodeHandle::GENERATION_MAX { 1 } else { hot.generation + 1 };
+        hot.generation = next_generation(hot.generation);
         hot.peer = frame.peer;
         hot.stream = frame.stream;
         hot.last_seen = last_seen;
