@@ -53,14 +53,31 @@ where
 {
     let reason = match rkyv::access::<M::Archived, BoxedError>(body) {
         Ok(_) => "validation failed".to_owned(),
-        Err(error) => shortened(&error),
+        Err(error) => reason_of(&error, body),
     };
     DecodeError::Archive { opcode: M::OPCODE, size: body.len(), reason }
 }
 
 /// The first lines of what the archive library said: enough for a person, without a trace per nesting level.
-fn shortened(error: &BoxedError) -> String {
-    let mut text = error.to_string();
+///
+/// The library names places by their address in memory. That would tell a peer where our heap lies, and make the same
+/// input give another answer each time; here a place is its distance from the start of the body.
+fn reason_of(error: &BoxedError, body: &[u8]) -> String {
+    let said = error.to_string();
+    let base = body.as_ptr().addr() as u64;
+    let mut text = String::new();
+    let mut rest = said.as_str();
+    while let Some((before, after)) = rest.split_once("0x") {
+        text.push_str(before);
+        let digits = after.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(after.len());
+        let (address, behind) = after.split_at(digits);
+        match u64::from_str_radix(address, 16) {
+            Ok(address) => text.push_str(&format!("byte {}", address.wrapping_sub(base).cast_signed())),
+            Err(_) => text.push('?'),
+        }
+        rest = behind;
+    }
+    text.push_str(rest);
     text.truncate(text.floor_char_boundary(400));
     text
 }
@@ -81,7 +98,7 @@ where
     rkyv::deserialize::<M, BoxedError>(archived).map_err(|error| DecodeError::Archive {
         opcode: M::OPCODE,
         size: body.len(),
-        reason: shortened(&error),
+        reason: reason_of(&error, body),
     })
 }
 
@@ -166,7 +183,7 @@ pub fn decode_reject(opcode: Opcode, body: &[u8]) -> Result<Reject, DecodeError>
     rkyv::from_bytes::<Reject, BoxedError>(body).map_err(|error| DecodeError::Archive {
         opcode,
         size: body.len(),
-        reason: shortened(&error),
+        reason: reason_of(&error, body),
     })
 }
 
@@ -194,7 +211,7 @@ where
     });
     *out = taken;
     let refused = match result {
-        Err(error) => Some(EncodeError::Archive { opcode, reason: shortened(&error) }),
+        Err(error) => Some(EncodeError::Archive { opcode, reason: reason_of(&error, &[]) }),
         Ok(_) => {
             let found = out.len() - start - HEADER_SIZE;
             let accepted = opcode.body_max();
