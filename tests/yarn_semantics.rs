@@ -648,6 +648,52 @@ fn a_full_report_may_go_over_several_beats() {
     assert_eq!(ids(&engine.event().completed), [container(1, 4)]);
 }
 
+/// A container was written off as not reported, its node was out of step, came back and still had it. With completions
+/// applied after launches the scheduler would have taken it for dead while it ran. Found by the folding property.
+#[test]
+fn a_container_that_comes_back_after_its_end_was_told_is_live() {
+    let mut engine = Engine::new();
+    let mut a = node("a");
+    engine.join(&mut a);
+    a.launch(container(1, 1));
+    engine.beat(&mut a);
+    engine.events();
+    a.complete(container(1, 1));
+    engine.beat(&mut a);
+    engine.join(&mut a);
+    a.launch(container(1, 1));
+    engine.beat(&mut a);
+    let mut inventory = heddle::engine::inventory::Inventory::new();
+    let event = engine.event();
+    assert_eq!((ids(&event.completed), ids(&event.launched)), (vec![container(1, 1)], vec![container(1, 1)]));
+    inventory.handle_node_event(engine.now, event, &mut Vec::new());
+    assert_eq!(inventory.totals().running_containers, 1);
+}
+
+#[test]
+fn completions_the_scheduler_does_not_take_in_are_bounded() {
+    let mut engine = Engine::new();
+    let mut a = node("a");
+    let mut next = 0;
+    let is_busy = (0..40).any(|_| {
+        // The digest of a node where everything is complete is empty, so every registration begins anew.
+        engine.join(&mut a);
+        for _ in 0..1_024 {
+            next += 1;
+            a.beat.container_statuses.push(status(container(1, next), ContainerState::Complete));
+        }
+        let reply = engine.beat_raw(&a);
+        a.beat.container_statuses.clear();
+        reply.reject_code() == Some(RejectCode::Busy)
+    });
+    assert!(is_busy, "put off at some point");
+    let event = engine.event();
+    assert!((8_192..=16_384).contains(&event.completed.len()), "{}", event.completed.len());
+    engine.join(&mut a);
+    a.beat.container_statuses.push(status(container(2, 1), ContainerState::Complete));
+    assert_eq!(engine.beat(&mut a).node_action, NodeAction::Normal, "taken in, and it goes on");
+}
+
 #[test]
 fn one_event_is_outstanding_per_node_and_grows() {
     let mut engine = Engine::new();
