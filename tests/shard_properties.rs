@@ -216,6 +216,12 @@ impl View {
     /// As `NodeEvent` says: its fields in their order.
     fn apply(&mut self, event: NodeEvent) {
         let row = event.node.row();
+        for report in event.completed {
+            if let Some(node) = self.nodes.get_mut(&row) {
+                node.live.remove(&report.container_id);
+            }
+            self.completed.insert(report.container_id);
+        }
         if let Some(removed) = event.removed {
             assert_eq!(removed.node.row(), row);
             assert!(self.nodes.remove(&row).is_some(), "removed what the scheduler does not know");
@@ -246,12 +252,6 @@ impl View {
             }
         } else {
             assert!(event.launched.is_empty(), "launched on an unknown node");
-        }
-        for report in event.completed {
-            if let Some(node) = self.nodes.get_mut(&row) {
-                node.live.remove(&report.container_id);
-            }
-            self.completed.insert(report.container_id);
         }
     }
 }

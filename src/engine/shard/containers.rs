@@ -209,7 +209,7 @@ impl NodeContainers {
 
     /// Ends a full report: containers it did not name are complete now. Returns them with type and size.
     ///
-    /// Source: YARN RMNodeImpl.findLostContainers ("Container was running but not reported from <node>").
+    /// Source: YARN RMNodeImpl.findLostContainers ("Container was running but not reported from" the node).
     pub(super) fn finish_full_report(
         &mut self,
         resources: &mut Interner<Resource>,

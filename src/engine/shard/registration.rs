@@ -440,7 +440,7 @@ impl Shard {
         out: &mut Outbox,
     ) {
         self.begin_full_report(row);
-        let mut room = CONTAINERS_PER_NODE_MAX - self.containers_known(row);
+        let mut room = (CONTAINERS_PER_NODE_MAX - self.containers_known(row)).min(self.completions_left(row));
         let mut left_out = 0;
         // Looked up before any is taken in: an id that is named twice costs its room twice, and no more than that.
         let fits = |status: &&ArchivedNmContainerStatus| {
