@@ -127,8 +127,9 @@ impl Link {
     pub(super) fn is_dead(&mut self, now_us: u64, dead_after_us: u64) -> bool {
         let Some(connection) = &self.connection else { return false };
         let stats = connection.stats();
-        // Probes for a lost answer are PINGs: they count as sent, or a beat that was out at the last look would hide a death.
-        let sent = stats.frame_tx.stream + stats.frame_tx.ping;
+        // Probes for a lost answer are PING or IMMEDIATE_ACK frames and carry no stream data: they count as sent, or a
+        // beat that was out at the last look would hide a death.
+        let sent = stats.frame_tx.stream + stats.frame_tx.ping + stats.frame_tx.immediate_ack;
         // Frames count only once they are decrypted: a restarted peer sends resets that this connection cannot read, and
         // they are no sign of life.
         let received = stats.frame_rx.acks + stats.frame_rx.stream;
