@@ -165,6 +165,8 @@ impl Plan {
             Action::KillRm,
             Action::SuspendRm,
             Action::ClockSmallForward,
+            // A node that is in no list is forgotten, and told RESYNC before it is refused.
+            Action::Lists,
         ];
         weather.loss_permille == 0
             && weather.duplicate_permille == 0

@@ -182,7 +182,8 @@ impl Fleet {
         row.response_id = response_id;
         row.interval_ms = interval_ms;
         row.lease_ms = lease_ms;
-        row.heard_ms = row.sent_ms;
+        // Not from when it was last sent: a late answer may be to the first copy, and no other may have arrived.
+        row.heard_ms = to_ms(planned_us);
         row.flags &= !(AWAITING | FENCED | EXCUSED | REPEAT);
         let interval_us = u64::from(interval_ms.max(1)) * 1_000;
         let mut skipped = 0;
@@ -224,8 +225,7 @@ impl Fleet {
         if row.epoch == self.epoch {
             self.registered = self.registered.saturating_sub(1);
         }
-        // RESYNC renews the lease like any other answer.
-        row.heard_ms = row.sent_ms;
+        // The lease runs on: a beat under a dead handle is no sign of life for the registration that may follow it.
         row.stage = Stage::Registering;
         row.flags &= !(AWAITING | STALE | FULL_REPORT | FENCED | REPEAT);
         row.planned_us = now_us + u64::from(wait_ms) * 1_000;
@@ -274,7 +274,7 @@ impl Fleet {
         row.token_sequence = 0;
         row.interval_ms = interval_ms;
         row.lease_ms = answer.lease_ms.to_native();
-        row.heard_ms = row.sent_ms;
+        row.heard_ms = to_ms(row.planned_us);
         row.container_token_key_id = key_id(answer.container_token_master_key.as_ref());
         row.nm_token_key_id = key_id(answer.nm_token_master_key.as_ref());
         row.planned_us = now_us + u64::from(answer.next_heartbeat_ms.to_native()) * 1_000;

@@ -65,7 +65,7 @@ pub(super) struct Row {
     pub token_sequence: u64,
     /// When the request that is out was sent.
     pub sent_ms: u32,
-    /// When the last answered beat was sent: the lease counts from here.
+    /// When the last answered request was due, so never later than its first copy was sent: the lease counts from here.
     pub heard_ms: u32,
     pub response_id: u32,
     pub acknowledged_command: u32,

@@ -318,6 +318,13 @@ impl NodeContainers {
         containers.chain(applications).take(count_max).collect()
     }
 
+    /// What runs is written off; what is complete stays known, so that it is not told as complete again.
+    pub(super) fn interrupt(&mut self, resources: &mut Interner<Resource>) {
+        let completed = core::mem::take(&mut self.completed);
+        core::mem::take(self).release(resources);
+        self.completed = completed;
+    }
+
     /// Gives back what it holds of the shared table.
     pub(super) fn release(self, resources: &mut Interner<Resource>) {
         for live in self.live.values() {

@@ -368,7 +368,7 @@ impl Shard {
             (NodeState::Running, NodeState::Unhealthy) => {
                 // What runs there is written off; when the node recovers it is asked for everything it has.
                 self.tell_interrupted(row);
-                self.drop_containers(row);
+                self.interrupt_containers(row);
                 self.tell_usability(row);
             }
             // Said by `added`, which follows.
@@ -458,8 +458,8 @@ impl Shard {
         self.counters.running_containers -= u64::from(self.table.drop_contents(row));
     }
 
-    fn drop_containers(&mut self, row: u32) {
-        self.counters.running_containers -= u64::from(self.table.drop_containers(row));
+    fn interrupt_containers(&mut self, row: u32) {
+        self.counters.running_containers -= u64::from(self.table.interrupt_containers(row));
     }
 
     /// Says something worth a log line, within the budget. `text` is not made when there is none left.

@@ -427,6 +427,17 @@ impl NodeTable {
         live
     }
 
+    /// Drops what runs and applications, not what is complete. Returns how many live containers there were.
+    pub(super) fn interrupt_containers(&mut self, row: u32) -> u32 {
+        let containers = self.cold[row as usize].containers.take();
+        let live = self.drop_containers(row);
+        if let Some(mut containers) = containers {
+            containers.interrupt(&mut self.resources);
+            self.cold[row as usize].containers = Some(containers);
+        }
+        live
+    }
+
     fn push_row(&mut self) -> u32 {
         if self.hot.len() == self.hot.capacity() {
             // Doubling would leave up to half of it unused. A sixteenth keeps a node below 256 bytes at every size, for

@@ -106,7 +106,7 @@ impl SchedulerView {
         }
         let Some(entry) = self.nodes.get_mut(&key) else {
             // Of a registration that ended before the scheduler heard of it, the completions are still told.
-            self.see_completed(event, None)?;
+            self.see_completed(event, None, false)?;
             let has_news = event.was_interrupted
                 || event.usability.is_some()
                 || event.capability.is_some()
@@ -119,6 +119,7 @@ impl SchedulerView {
                 Ok(())
             };
         };
+        let has_new_handle = entry.handle != event.node;
         entry.handle = event.node;
         if event.was_interrupted {
             coverage.hit(Kind::Interrupted);
@@ -150,13 +151,18 @@ impl SchedulerView {
         if !event.increased.is_empty() {
             coverage.hit(Kind::Increased);
         }
-        self.see_completed(event, Some(key))
+        self.see_completed(event, Some(key), has_new_handle)
     }
 
-    fn see_completed(&mut self, event: &NodeEvent, key: Option<(u8, u32)>) -> Result<(), String> {
+    fn see_completed(
+        &mut self,
+        event: &NodeEvent,
+        key: Option<(u8, u32)>,
+        has_new_handle: bool,
+    ) -> Result<(), String> {
         // Where a registration ended or began within the event, its completions and those of the next are not told
         // apart.
-        let is_one = event.removed.is_none() && event.added.is_none();
+        let is_one = event.removed.is_none() && event.added.is_none() && !has_new_handle;
         let entry = key.filter(|_| is_one).and_then(|key| self.nodes.get_mut(&key));
         if let Some(entry) = entry {
             // One the ResourceManager took for gone, or that a fence stopped, may turn out to run, and end again.

@@ -82,6 +82,8 @@ pub(crate) struct ShardModel {
     /// When the last tick was, and the last that came late.
     ticked_ms: u64,
     late_tick_ms: u64,
+    /// The brake held before the last call, and after it.
+    is_held: bool,
     /// When the brake was last seen engaged.
     brake_seen_ms: u64,
     /// Pairs of state and order without a row, caused on purpose.
@@ -100,6 +102,7 @@ impl ShardModel {
             owed: BTreeSet::new(),
             ticked_ms: 0,
             late_tick_ms: 0,
+            is_held: false,
             brake_seen_ms: 0,
             invalid_expected: 0,
         }
@@ -173,6 +176,7 @@ impl ShardModel {
                 counters.invalid_transitions, self.invalid_expected
             ));
         }
+        self.is_held = counters.is_brake_engaged && self.counters.is_brake_engaged;
         if counters.is_brake_engaged {
             self.brake_seen_ms = self.clock.live_ms();
         }
@@ -262,6 +266,7 @@ impl ShardModel {
         let (suspect_after_ms, lost_after_ms) = self.class(&name.host);
         let live_ms = self.clock.live_ms();
         let is_allowed = self.lists.is_valid(&name.host);
+        let is_held = self.is_held;
         let Some(known) = self.known[node].as_mut() else {
             return Err(format!("{name} is {} and never registered", report.state.name()));
         };
@@ -306,8 +311,11 @@ impl ShardModel {
                         "{name} is LOST after {silent_ms} ms, its class has {lost_after_ms}"
                     ));
                 }
-                if !known.is_suspect && silent_ms < suspect_after_ms {
-                    return Err(format!("{name} is LOST and was not SUSPECT"));
+                if is_held {
+                    return Err(format!("{name} is LOST while the brake holds"));
+                }
+                if !known.is_suspect {
+                    return Err(format!("{name} is LOST and was not SUSPECT before"));
                 }
                 is_newly_lost = true;
             }
