@@ -126,7 +126,7 @@ fn rounds(criterion: &mut Criterion) {
             let (socket, _) =
                 heddle::transport::bind("127.0.0.1:0".parse().expect("an address"), 4 << 20, false)
                     .expect("a socket");
-            let mut endpoint = heddle::transport::endpoint(socket, None).expect("an endpoint");
+            let mut endpoint = heddle::transport::endpoint(socket, None, None).expect("an endpoint");
             endpoint.set_default_client_config(
                 heddle::transport::client_config(&client, &config.transport).expect("a configuration"),
             );

@@ -58,6 +58,17 @@ impl Identity {
         Self { peer, chain, key, roots }
     }
 
+    /// A secret that only the holder of this identity's key can make, the same at every start. `purpose` keeps secrets
+    /// for different uses apart.
+    #[must_use]
+    pub fn derive_secret(&self, purpose: &str) -> [u8; 32] {
+        let key = ::aws_lc_rs::hmac::Key::new(::aws_lc_rs::hmac::HMAC_SHA256, self.key.secret_der());
+        let mut secret = [0; 32];
+        // The tag of this algorithm has 32 bytes.
+        secret.copy_from_slice(::aws_lc_rs::hmac::sign(&key, purpose.as_bytes()).as_ref());
+        secret
+    }
+
     /// Who this identity says it is.
     #[must_use]
     pub fn peer(&self) -> &PeerIdentity {

@@ -29,7 +29,7 @@ use crate::metrics::{CycleStats, Metrics, RoleMetrics};
 use crate::pki::{Identity, PkiError};
 use crate::recorder::{self, Header, InventoryStepper, RecorderThread, ShardStepper, TapeStatus, TapeWriter};
 use crate::ring::{MpscQueue, SpscConsumer, SpscProducer, spsc};
-use crate::transport::{self, NetThread, NetThreadParts, ShardCommandPort};
+use crate::transport::{self, NetThread, NetThreadParts, ResetSecret, ShardCommandPort};
 
 /// Node events between a shard and the inventory.
 const NODE_EVENTS: usize = 4_096;
@@ -170,6 +170,7 @@ impl ResourceManager {
                 index,
                 socket,
                 server_config: server_config.clone(),
+                reset_secret: ResetSecret::new(identity),
                 ports,
                 waker,
                 metrics: metrics.transport(usize::from(index)),

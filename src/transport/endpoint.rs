@@ -9,7 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddle_wire::RejectCode;
-use quinn::{AckFrequencyConfig, Connection, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    AckFrequencyConfig, Connection, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig,
+    VarInt,
+};
+use quinn_proto::HashedConnectionIdGenerator;
 use rustls::pki_types::CertificateDer;
 
 use super::connection::{Peer, serve};
@@ -84,12 +88,52 @@ pub fn client_config(
     Ok(config)
 }
 
-/// An endpoint over a bound socket, on the current runtime.
+/// An endpoint over a bound socket, on the current runtime. `secret` is what a server's restarts have in common.
 ///
 /// # Errors
 /// The operating system's.
-pub fn endpoint(socket: std::net::UdpSocket, server: Option<ServerConfig>) -> io::Result<quinn::Endpoint> {
-    quinn::Endpoint::new(quinn::EndpointConfig::default(), server, socket, Arc::new(quinn::TokioRuntime))
+pub fn endpoint(
+    socket: std::net::UdpSocket,
+    server: Option<ServerConfig>,
+    secret: Option<&ResetSecret>,
+) -> io::Result<quinn::Endpoint> {
+    let config = secret.map_or_else(EndpointConfig::default, ResetSecret::endpoint_config);
+    quinn::Endpoint::new(config, server, socket, Arc::new(quinn::TokioRuntime))
+}
+
+/// Shared by every endpoint of one identity, before and after a restart: it lets a ResourceManager that was killed tell
+/// the peers of its predecessor at once that their connections are gone, instead of leaving them to their timers.
+#[derive(Clone)]
+pub struct ResetSecret([u8; 32]);
+
+impl ResetSecret {
+    /// Resets are sent at most this often. QUIC's default of one every 20 ms would take minutes for 10,000 peers; one
+    /// reset is smaller than the packet that asked for it, so a flood of them is no weapon.
+    const INTERVAL_MIN: Duration = Duration::from_micros(100);
+
+    /// Derived from the identity's private key.
+    #[must_use]
+    pub fn new(identity: &Identity) -> Self {
+        Self(identity.derive_secret("heddle stateless reset"))
+    }
+
+    fn endpoint_config(&self) -> EndpointConfig {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &self.0);
+        let mut config = EndpointConfig::new(Arc::new(key));
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        let cid_key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        // Connection ids of a predecessor have to be recognised as ours, or they are dropped as noise.
+        config
+            .cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)))
+            .min_reset_interval(Self::INTERVAL_MIN);
+        config
+    }
+}
+
+impl core::fmt::Debug for ResetSecret {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("ResetSecret")
+    }
 }
 
 /// Admits connections until the task is dropped.

@@ -13,7 +13,7 @@ use quinn::VarInt;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::watch;
 
-use super::endpoint::{Acceptor, endpoint};
+use super::endpoint::{Acceptor, ResetSecret, endpoint};
 use super::net::Net;
 use super::node_lists_service::{NodeListsDoor, NodeListsService};
 use crate::config::TransportSettings;
@@ -37,6 +37,7 @@ pub(crate) struct NetThreadParts {
     pub(crate) index: u8,
     pub(crate) socket: UdpSocket,
     pub(crate) server_config: quinn::ServerConfig,
+    pub(crate) reset_secret: ResetSecret,
     pub(crate) ports: Vec<ShardPort>,
     pub(crate) waker: Arc<NetWaker>,
     pub(crate) metrics: Arc<TransportMetrics>,
@@ -75,7 +76,7 @@ impl NetThread {
         NET.with(|slot| *slot.borrow_mut() = Some(Rc::clone(&net)));
         let waker = parts.waker;
         let result = runtime.block_on(async {
-            let endpoint = endpoint(parts.socket, Some(parts.server_config))?;
+            let endpoint = endpoint(parts.socket, Some(parts.server_config), Some(&parts.reset_secret))?;
             let acceptor = Acceptor {
                 net: Rc::clone(&net),
                 endpoint: endpoint.clone(),

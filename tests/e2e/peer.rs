@@ -60,7 +60,7 @@ pub(crate) struct Peer {
 /// An endpoint for clients on a free port.
 pub(crate) fn client_endpoint(identity: &Identity, settings: &TransportSettings) -> Endpoint {
     let (socket, _) = heddle::transport::bind("127.0.0.1:0".parse().unwrap(), 4 << 20, false).unwrap();
-    let mut endpoint = heddle::transport::endpoint(socket, None).unwrap();
+    let mut endpoint = heddle::transport::endpoint(socket, None, None).unwrap();
     endpoint.set_default_client_config(heddle::transport::client_config(identity, settings).unwrap());
     endpoint
 }

@@ -10,7 +10,7 @@ use heddle::pki::Identity;
 use heddle_wire::record::{NodeAction, NodeId};
 
 use crate::cluster::block_on;
-use crate::peer::{PATIENCE, Peer};
+use crate::peer::{PATIENCE, Peer, heartbeat};
 
 fn heddle(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_heddle")).args(arguments).current_dir(folder).output().unwrap()
@@ -42,23 +42,17 @@ fn get(address: SocketAddr, path: &str) -> String {
     text
 }
 
-#[test]
-fn an_operator_starts_it_looks_at_nodes_and_stops_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    success(folder, &["pki", "init"]);
-    success(folder, &["pki", "issue", "node", "n1"]);
-
+/// Starts a ResourceManager and waits until it says where it listens: for nodes, for scrapers.
+fn start(folder: &Path, listen: &str) -> (Running, SocketAddr, SocketAddr) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_heddle"))
-        .args(["resourcemanager", "--listen", "127.0.0.1:0", "--set", "http.address=127.0.0.1:0"])
+        .args(["resourcemanager", "--listen", listen, "--set", "http.address=127.0.0.1:0"])
         .current_dir(folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
         .unwrap();
     let stdout = child.stdout.take().unwrap();
-    let mut running = Running(child);
-    // It says where it listens, for nodes and for scrapers, on standard output.
+    let running = Running(child);
     let (mut door, mut http) = (None::<SocketAddr>, None::<SocketAddr>);
     let mut lines = BufReader::new(stdout).lines();
     while door.is_none() || http.is_none() {
@@ -71,7 +65,46 @@ fn an_operator_starts_it_looks_at_nodes_and_stops_it() {
             }
         }
     }
-    let (door, http) = (door.unwrap(), http.unwrap());
+    (running, door.unwrap(), http.unwrap())
+}
+
+/// A ResourceManager that was killed comes back on its port. Peers of the one before are told at once that their
+/// connections are gone; they used to find out by timers of seconds, because nobody could make a reset they believe.
+#[test]
+fn peers_of_a_killed_resourcemanager_are_reset_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    success(folder, &["pki", "init"]);
+    success(folder, &["pki", "issue", "node", "n1"]);
+    let pki = folder.join("pki");
+    let identity = Identity::load(&pki.join("n1.pem"), &pki.join("n1.key"), &pki.join("ca.pem")).unwrap();
+    let (first, door, _) = start(folder, "127.0.0.1:0");
+    block_on(async {
+        heddle::pki::install_crypto_provider();
+        let mut node = Peer::connect(door, &identity).await;
+        let handle = node.register(NodeId::new("n1", 1)).await.node_handle;
+        node.beat(handle, 0).await;
+        // SIGKILL: no goodbye.
+        drop(first);
+        let (second, _, _) = start(folder, &door.to_string());
+        let mut bytes = Vec::new();
+        heddle_wire::write_frame(&mut bytes, heddle_wire::Flags::REQUEST, 1, handle.0, &heartbeat(handle, 1));
+        node.send(&bytes).await;
+        assert_eq!(node.connection.closed().await, quinn::ConnectionError::Reset);
+        let mut again = Peer::connect(door, &identity).await;
+        assert_eq!(again.beat(handle, 1).await.node_action, NodeAction::Resync);
+        drop(second);
+    });
+}
+
+#[test]
+fn an_operator_starts_it_looks_at_nodes_and_stops_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    success(folder, &["pki", "init"]);
+    success(folder, &["pki", "issue", "node", "n1"]);
+
+    let (mut running, door, http) = start(folder, "127.0.0.1:0");
 
     let pki = folder.join("pki");
     let identity = Identity::load(&pki.join("n1.pem"), &pki.join("n1.key"), &pki.join("ca.pem")).unwrap();

@@ -12,6 +12,8 @@
 //!
 //! `SIM_SEED=n` runs one seed and prints its story when it fails; `SIM_SEEDS=n` (and `SIM_FIRST=n`) runs so many.
 
+#![allow(clippy::unwrap_used, reason = "a simulation that cannot go on fails by panicking")]
+
 mod chance;
 mod checkers;
 mod coverage;
