@@ -74,8 +74,7 @@ fn an_operator_starts_it_looks_at_nodes_and_stops_it() {
     let (door, http) = (door.unwrap(), http.unwrap());
 
     let pki = folder.join("pki");
-    let identity =
-        Identity::load(&pki.join("n1.pem"), &pki.join("n1.key"), &pki.join("ca.pem")).unwrap();
+    let identity = Identity::load(&pki.join("n1.pem"), &pki.join("n1.key"), &pki.join("ca.pem")).unwrap();
     let rm = door.to_string();
     block_on(async {
         heddle::pki::install_crypto_provider();
@@ -89,7 +88,8 @@ fn an_operator_starts_it_looks_at_nodes_and_stops_it() {
             "{table}"
         );
         let json: serde_json::Value =
-            serde_json::from_str(&success(folder, &["node", "list", "--rm-address", &rm, "-o", "json"])).unwrap();
+            serde_json::from_str(&success(folder, &["node", "list", "--rm-address", &rm, "-o", "json"]))
+                .unwrap();
         assert!(json.to_string().contains("n1:45454"), "{json}");
         let status = success(folder, &["node", "status", "n1:45454", "--rm-address", &rm]);
         assert!(status.contains("Node-State") && status.contains("RUNNING"), "{status}");

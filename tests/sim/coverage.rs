@@ -98,7 +98,8 @@ impl Coverage {
 
     /// A table for people.
     pub(crate) fn report(&self) -> String {
-        let mut text = format!("{} frames, {} events, {} listings\n", self.frames, self.events, self.listings);
+        let mut text =
+            format!("{} frames, {} events, {} listings\n", self.frames, self.events, self.listings);
         for kind in Kind::ALL {
             text.push_str(&format!("{:>12}  {kind:?}\n", self.count(*kind)));
         }

@@ -40,7 +40,10 @@ pub(crate) fn frame(bytes: &[u8]) -> String {
         }
         Ok(AnyMessage::RegisterNodeManagerResponse(told)) => {
             let next_ms = told.next_heartbeat_ms;
-            format!("registered {:?} {} next {next_ms} {}", told.node_action, told.node_handle, told.diagnostics)
+            format!(
+                "registered {:?} {} next {next_ms} {}",
+                told.node_action, told.node_handle, told.diagnostics
+            )
         }
         Ok(other) => format!("{other:?}"),
         Err(error) => format!("{:?} {error}", frame.header.opcode),
@@ -62,9 +65,11 @@ fn beat(key: NodeHandle, beat: &NodeHeartbeatRequest) -> String {
         beat.containers_digest.count,
         beat.containers_digest.hash & 0xffff
     );
-    for (is_so, text) in
-        [(beat.is_full_report, " full"), (beat.is_continued, " continued"), (!beat.is_node_healthy, " unhealthy")]
-    {
+    for (is_so, text) in [
+        (beat.is_full_report, " full"),
+        (beat.is_continued, " continued"),
+        (!beat.is_node_healthy, " unhealthy"),
+    ] {
         line.push_str(if is_so { text } else { "" });
     }
     for status in &beat.container_statuses {
@@ -74,8 +79,10 @@ fn beat(key: NodeHandle, beat: &NodeHeartbeatRequest) -> String {
 }
 
 fn answer(what: &str, key: NodeHandle, told: &NodeHeartbeatResponse) -> String {
-    let mut line =
-        format!("{what} {key} id {} {:?} next {}", told.response_id, told.node_action, told.next_heartbeat_ms);
+    let mut line = format!(
+        "{what} {key} id {} {:?} next {}",
+        told.response_id, told.node_action, told.next_heartbeat_ms
+    );
     if told.is_full_report_requested {
         line.push_str(" wants full");
     }

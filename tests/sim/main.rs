@@ -9,8 +9,14 @@
 //! | `network`, `node`, `resource_manager` | those that take part |
 //! | `checkers` | what has to hold |
 //! | `coverage`, `describe` | what was really met, and how it is told |
+//! | `regressions` | what seeds found, without the seeds |
 //!
 //! `SIM_SEED=n` runs one seed and prints its story when it fails; `SIM_SEEDS=n` (and `SIM_FIRST=n`) runs so many.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and tells its story"
+)]
 
 mod chance;
 mod checkers;
@@ -19,6 +25,7 @@ mod describe;
 mod network;
 mod node;
 mod plan;
+mod regressions;
 mod resource_manager;
 mod settling;
 mod simulation;
@@ -82,7 +89,12 @@ fn one_seed() {
     let seed = number("SIM_SEED").unwrap_or(1);
     match Simulation::run(seed, true) {
         Ok(report) => {
-            println!("seed {seed}: {} steps, hash {:016x}\n{}", report.steps, report.hash, report.coverage.report());
+            println!(
+                "seed {seed}: {} steps, hash {:016x}\n{}",
+                report.steps,
+                report.hash,
+                report.coverage.report()
+            );
         }
         Err(violation) => {
             for line in &violation.trace {

@@ -54,7 +54,8 @@ fn capacities() -> Capacities {
         let mut text = "sn,cpu_milli,memory_mib,gpu,model\n".to_owned();
         for number in 0..INCARNATIONS_MAX * NODES_MAX as u32 {
             let (incarnation, node) = (number / NODES_MAX as u32, number as usize % NODES_MAX);
-            let memory_mb = if incarnation % 8 == TOO_SMALL { 512 } else { 65_536 + 1_024 * (incarnation % 3) };
+            let memory_mb =
+                if incarnation % 8 == TOO_SMALL { 512 } else { 65_536 + 1_024 * (incarnation % 3) };
             let line = format!("{},16000,{memory_mb},{},\n", host_of(node), incarnation % 2);
             (0..NUMBERS).for_each(|_| text.push_str(&line));
         }
@@ -110,7 +111,13 @@ pub(crate) struct Taken {
 }
 
 impl SimNode {
-    pub(crate) fn new(index: usize, shard_count: u16, peer: PeerId, habits: &Habits, chance: &mut Chance) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        shard_count: u16,
+        peer: PeerId,
+        habits: &Habits,
+        chance: &mut Chance,
+    ) -> Self {
         let host = host_of(index);
         let key = heddle_wire::record::routing_key(&host, NM_PORT);
         Self {
@@ -334,9 +341,8 @@ impl SimNode {
             _ if self.is_dead => None,
             _ if self.is_paused || self.fleet.is_awaiting(0) => Some(now_us + 200_000),
             // The wheel counts whole milliseconds, rounded up; leases want a look now and then.
-            _ => Some(self.fleet.planned_us(0).div_ceil(1_000) * 1_000).map(|at_us| {
-                at_us.clamp(now_us + 1_000, now_us + 700_000)
-            }),
+            _ => Some(self.fleet.planned_us(0).div_ceil(1_000) * 1_000)
+                .map(|at_us| at_us.clamp(now_us + 1_000, now_us + 700_000)),
         }
     }
 

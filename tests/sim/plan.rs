@@ -133,7 +133,10 @@ impl Plan {
                     .hits(200)
                     .then_some(ScalingSettings { speedup_permille: 500, slowdown_permille: 1_000 }),
             },
-            classes: Box::new([class(chance, "fast", fast_suspect_ms), class(chance, "slow", slow_suspect_ms)]),
+            classes: Box::new([
+                class(chance, "fast", fast_suspect_ms),
+                class(chance, "slow", slow_suspect_ms),
+            ]),
             brake: BrakeSettings {
                 suspects_permille: *chance.pick(&[0, 300, 600]),
                 suspects_min: chance.between(2, 3) as u32,

@@ -40,7 +40,8 @@ impl Simulation {
         }
         if self.rm.is_up {
             self.set_lists(NodeLists::default(), DecommissionMode::Normal)?;
-            let node_ids: Vec<NodeId> = (0..self.nodes.len()).map(|node| NodeId::new(host_of(node), NM_PORT)).collect();
+            let node_ids: Vec<NodeId> =
+                (0..self.nodes.len()).map(|node| NodeId::new(host_of(node), NM_PORT)).collect();
             for shard in 0..self.models.len() {
                 let request = RecommissionNodesRequest { node_ids: node_ids.clone() };
                 let _: RecommissionNodesResponse = self.ask(shard, &request)?;
@@ -60,7 +61,11 @@ impl Simulation {
             self.models[shard].observe_time(now);
             self.models[shard].set_lists(lists.clone());
             let token = self.now_us;
-            self.rm.command(self.now_us, shard, ShardCommand::SetNodeLists { token, lists: lists.clone(), mode });
+            self.rm.command(
+                self.now_us,
+                shard,
+                ShardCommand::SetNodeLists { token, lists: lists.clone(), mode },
+            );
             let replies = core::mem::take(&mut self.rm.roles[shard].out.replies);
             if replies.len() != 1 {
                 return Err(format!("{} replies to one command", replies.len()));
@@ -93,7 +98,9 @@ impl Simulation {
         }
         let has_row = match &order {
             NodeOrder::UpdateContainer { .. } => state == Some(NodeState::Running),
-            NodeOrder::SignalContainer(..) => matches!(state, Some(NodeState::Running | NodeState::Unhealthy)),
+            NodeOrder::SignalContainer(..) => {
+                matches!(state, Some(NodeState::Running | NodeState::Unhealthy))
+            }
             _ => true,
         };
         if !has_row {
@@ -158,7 +165,9 @@ impl Simulation {
             }
             if entry.digest() != agent.fleet.digest(0) {
                 let (seen, runs) = (entry.running.len(), agent.fleet.digest(0).count);
-                return Err(format!("node {node} runs {runs} containers, the scheduler has {seen}, or others"));
+                return Err(format!(
+                    "node {node} runs {runs} containers, the scheduler has {seen}, or others"
+                ));
             }
         }
         for shard in 0..self.models.len() {
@@ -193,7 +202,10 @@ impl Simulation {
                 let digest = self.nodes[node].fleet.digest(0);
                 if report.running_containers != digest.count {
                     let found = report.running_containers;
-                    return Err(format!("node {node} is listed with {found} containers, it runs {}", digest.count));
+                    return Err(format!(
+                        "node {node} is listed with {found} containers, it runs {}",
+                        digest.count
+                    ));
                 }
                 if report.capability.memory_mb != entry.capability.memory_mb {
                     let (listed, seen) = (report.capability.memory_mb, entry.capability.memory_mb);

@@ -19,8 +19,8 @@ use heddle_wire::{Flags, Message, Opcode, Reject, RejectCode, decode, write_fram
 
 use crate::chance::Chance;
 use crate::checkers::{Cause, SchedulerView, ShardModel};
-use crate::describe;
 use crate::coverage::{Coverage, Kind};
+use crate::describe;
 use crate::network::{Direction, Network};
 use crate::node::{SimNode, Taken};
 use crate::plan::Plan;
@@ -42,8 +42,18 @@ pub(crate) const STRANGER_SLOT: u32 = 1_001;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// `slot` is the stream's: the node's own, or one on which nobody waits for an answer.
-    ToRm { node: usize, slot: u32, generation: u32, bytes: Vec<u8>, peer: PeerId },
-    ToNode { node: usize, generation: u32, bytes: Vec<u8> },
+    ToRm {
+        node: usize,
+        slot: u32,
+        generation: u32,
+        bytes: Vec<u8>,
+        peer: PeerId,
+    },
+    ToNode {
+        node: usize,
+        generation: u32,
+        bytes: Vec<u8>,
+    },
     Wake(usize),
     Step(usize),
     Tick,
@@ -173,11 +183,9 @@ impl Simulation {
     pub(crate) fn run(seed: u64, is_traced: bool) -> Result<Report, Violation> {
         let mut simulation = Self::new(seed, is_traced);
         match simulation.run_all() {
-            Ok(()) => Ok(Report {
-                coverage: simulation.coverage,
-                hash: simulation.hash,
-                steps: simulation.steps,
-            }),
+            Ok(()) => {
+                Ok(Report { coverage: simulation.coverage, hash: simulation.hash, steps: simulation.steps })
+            }
             Err(text) => Err(Violation {
                 text: format!("at {} µs: {text}", simulation.now_us),
                 trace: simulation.trace.unwrap_or_default().into(),
@@ -231,6 +239,7 @@ impl Simulation {
         };
         let deadline_us = heal_at_us + 2 * self.plan.settings.first().map_or(0, longest) + 30_000_000;
         let mut look_at_us = 0;
+        let mut reason = String::new();
         while let Some(entry) = self.queue.pop() {
             self.now_us = entry.at_us;
             self.steps += 1;
@@ -239,8 +248,12 @@ impl Simulation {
                 look_at_us = self.now_us + 250_000;
                 match self.check_settled() {
                     Ok(()) => return self.check_end(),
-                    Err(text) if self.now_us > deadline_us => return Err(format!("does not settle: {text}")),
+                    // A beat may be on its way at any time: what kept it from settling is more worth telling.
+                    Err(text) if !text.contains("AwaitingAnswer") || reason.is_empty() => reason = text,
                     Err(_) => {}
+                }
+                if self.now_us > deadline_us {
+                    return Err(format!("does not settle: {reason}"));
                 }
             }
         }
@@ -335,7 +348,10 @@ impl Simulation {
             let is_registration = opcode_of(&bytes) == Some(Opcode::RegisterNodeManager);
             trace!(self, "node {node} sends {}", describe::frame(&bytes));
             self.send_as(node, node as u32, bytes, peer)?;
-            if is_registration && !self.is_healed && self.chance.hits(self.plan.drop_at_registration_permille / 2) {
+            if is_registration
+                && !self.is_healed
+                && self.chance.hits(self.plan.drop_at_registration_permille / 2)
+            {
                 self.coverage.hit(Kind::DropBeforeRegistration);
                 self.drop_connection(node);
             }
@@ -344,7 +360,13 @@ impl Simulation {
     }
 
     /// Sends under any certificate, over the node's link.
-    pub(crate) fn send_as(&mut self, node: usize, slot: u32, bytes: Vec<u8>, peer: PeerId) -> Result<(), String> {
+    pub(crate) fn send_as(
+        &mut self,
+        node: usize,
+        slot: u32,
+        bytes: Vec<u8>,
+        peer: PeerId,
+    ) -> Result<(), String> {
         self.note(&bytes);
         let generation = self.network.generation(node);
         let (network, chance) = (&mut self.network, &mut self.chance);
@@ -368,7 +390,8 @@ impl Simulation {
             self.schedule_at(at_us, Event::ToNode { node, generation, bytes: bytes.to_vec() });
         }
         let is_registration = opcode_of(bytes) == Some(Opcode::RegisterNodeManager);
-        if is_registration && !self.is_healed && self.chance.hits(self.plan.drop_at_registration_permille / 2) {
+        if is_registration && !self.is_healed && self.chance.hits(self.plan.drop_at_registration_permille / 2)
+        {
             self.coverage.hit(Kind::DropAfterRegistration);
             self.drop_connection(node);
         }
@@ -515,7 +538,12 @@ impl Simulation {
         role.first += taken;
         for (frame, peer, answer) in frames {
             let bytes = answers.answer_bytes(&answer);
-            trace!(self, "shard {shard}: {} from {peer:?} -> {}", describe::frame(&frame), describe::frame(bytes));
+            trace!(
+                self,
+                "shard {shard}: {} from {peer:?} -> {}",
+                describe::frame(&frame),
+                describe::frame(bytes)
+            );
             self.models[shard].observe_answer(&frame, peer, bytes, &mut self.coverage)?;
             self.send_to_node(answer.stream, bytes)?;
         }
@@ -570,7 +598,8 @@ impl Simulation {
             }
         }
         let counters = self.rm.counters(shard);
-        let is_wanted = cause == Cause::Admin || self.models[shard].wants_listing(&counters) || self.chance.hits(10);
+        let is_wanted =
+            cause == Cause::Admin || self.models[shard].wants_listing(&counters) || self.chance.hits(10);
         self.models[shard].observe_counters(counters, &mut self.coverage)?;
         if is_wanted {
             let nodes = self.list(shard)?;
@@ -605,7 +634,11 @@ impl Simulation {
     where
         Q: Message
             + for<'a> rkyv::Serialize<
-                rkyv::api::high::HighSerializer<Vec<u8>, rkyv::ser::allocator::ArenaHandle<'a>, rkyv::rancor::BoxedError>,
+                rkyv::api::high::HighSerializer<
+                    Vec<u8>,
+                    rkyv::ser::allocator::ArenaHandle<'a>,
+                    rkyv::rancor::BoxedError,
+                >,
             >,
         A: Message,
         A::Archived: rkyv::Portable
@@ -738,7 +771,8 @@ impl Simulation {
 
     /// A node that the ResourceManager declares LOST has stopped its containers: the lease rule.
     fn check_lease(&mut self, node: usize) -> Result<(), String> {
-        let longest = self.plan.settings[0].classes.iter().map(|class| class.lost_after.as_micros() as u64).max();
+        let longest =
+            self.plan.settings[0].classes.iter().map(|class| class.lost_after.as_micros() as u64).max();
         let is_ahead = self.jumped_at_us.is_some_and(|at_us| at_us + longest.unwrap_or(0) > self.now_us);
         // A lease runs out by itself: whatever is due by now has happened.
         self.wake(node)?;

@@ -55,10 +55,9 @@ impl Simulation {
                 }
                 Ok(())
             }
-            Action::SuspendRm
-            | Action::ClockForward
-            | Action::ClockSmallForward
-            | Action::ClockBackward => self.disturb_clock(action),
+            Action::SuspendRm | Action::ClockForward | Action::ClockSmallForward | Action::ClockBackward => {
+                self.disturb_clock(action)
+            }
             Action::KillNode => {
                 if !self.nodes[node].is_dead {
                     self.coverage.hit(Kind::NodeDeath);
@@ -187,7 +186,8 @@ impl Simulation {
 
     fn un_register(&mut self, node: usize) -> Result<(), String> {
         let mut bytes = Vec::new();
-        if !self.nodes[node].is_paused && self.nodes[node].fleet.write_unregistration(0, "stops", &mut bytes) {
+        if !self.nodes[node].is_paused && self.nodes[node].fleet.write_unregistration(0, "stops", &mut bytes)
+        {
             self.send_to_rm(node, vec![bytes])?;
             self.revive_later(node);
         }
@@ -247,7 +247,8 @@ impl Simulation {
             _ => {
                 // The right shard's door, another shard's handle inside.
                 let mut bytes = self.nodes[node].last_frame.clone();
-                let other = NodeHandle::new(handle.shard().wrapping_add(self.models.len() as u8), handle.row(), 1);
+                let other =
+                    NodeHandle::new(handle.shard().wrapping_add(self.models.len() as u8), handle.row(), 1);
                 if bytes.len() > HEADER_SIZE {
                     set_routing_key(&mut bytes, other.0);
                 }
@@ -322,7 +323,8 @@ impl Simulation {
         for shard in 0..self.models.len() {
             let now = self.rm.clock.now(self.now_us);
             self.models[shard].observe_time(now);
-            let command = ShardCommand::SetMasterKeys { container_token: pair.clone(), nm_token: pair.clone() };
+            let command =
+                ShardCommand::SetMasterKeys { container_token: pair.clone(), nm_token: pair.clone() };
             self.rm.command(self.now_us, shard, command);
             let used_permille = self.rm.inventory.totals().used_permille();
             self.rm.command(self.now_us, shard, ShardCommand::SetClusterLoad { used_permille });
@@ -353,7 +355,11 @@ impl Simulation {
     fn give_orders(&mut self) -> Result<(), String> {
         for _ in 0..self.chance.between(1, 4) {
             let Some((shard, mut node, id)) = self.target() else { return Ok(()) };
-            let size = Resource { memory_mb: self.chance.between(1_024, 4_096), virtual_cores: 1, ..Resource::default() };
+            let size = Resource {
+                memory_mb: self.chance.between(1_024, 4_096),
+                virtual_cores: 1,
+                ..Resource::default()
+            };
             let (kind, order) = match self.chance.below(7) {
                 0 => (Kind::CleanupContainer, NodeOrder::CleanupContainer(id)),
                 1 => (Kind::CleanupApplication, NodeOrder::CleanupApplication(id.application_id())),
@@ -365,8 +371,12 @@ impl Simulation {
                 5 => {
                     let execution_type = ExecutionType::Guaranteed;
                     let version = self.chance.between(1, 9) as u32;
-                    let order =
-                        NodeOrder::UpdateContainer { container_id: id, version, capability: size, execution_type };
+                    let order = NodeOrder::UpdateContainer {
+                        container_id: id,
+                        version,
+                        capability: size,
+                        execution_type,
+                    };
                     (Kind::UpdateContainer, order)
                 }
                 _ => (Kind::UpdateResource, NodeOrder::UpdateResource(size)),

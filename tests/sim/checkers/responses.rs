@@ -36,7 +36,9 @@ pub(crate) fn check_commands(commands: Option<&NodeCommands>) -> Result<(), Stri
         commands.containers_to_update.len(),
     ];
     match most.into_iter().max() {
-        Some(found) if found > COMMANDS_PER_ANSWER_MAX => Err(format!("{found} orders of one kind in one answer")),
+        Some(found) if found > COMMANDS_PER_ANSWER_MAX => {
+            Err(format!("{found} orders of one kind in one answer"))
+        }
         _ => Ok(()),
     }
 }
@@ -60,7 +62,8 @@ impl ShardModel {
         if !told.flags.is_response() || told.flags.is_push() {
             return Err(format!("the answer has flags {:#x}", told.flags.bits()));
         }
-        let ids = |header: &heddle_wire::FrameHeader| (header.opcode, header.correlation_id, header.routing_key);
+        let ids =
+            |header: &heddle_wire::FrameHeader| (header.opcode, header.correlation_id, header.routing_key);
         if ids(asked) != ids(told) {
             return Err(format!("asked as {:?}, answered as {:?}", ids(asked), ids(told)));
         }
@@ -95,7 +98,8 @@ impl ShardModel {
         answer: &Frame<'_>,
         coverage: &mut Coverage,
     ) -> Result<(), String> {
-        let request = access::<RegisterNodeManagerRequest>(frame.body()).and_then(|it| it.check().map(|()| it));
+        let request =
+            access::<RegisterNodeManagerRequest>(frame.body()).and_then(|it| it.check().map(|()| it));
         if request.is_err() {
             coverage.hit(Kind::Garbage);
             return expect_reject(answer, "a registration that is none");
@@ -238,7 +242,8 @@ impl ShardModel {
             coverage.hit(Kind::AnswerShutdown);
             coverage.edge(known.state, NodeState::Decommissioned);
             known.state = NodeState::Decommissioned;
-            return expect_action(answer, NodeAction::Shutdown, "a beat of a node that is not allowed").map(|_| ());
+            return expect_action(answer, NodeAction::Shutdown, "a beat of a node that is not allowed")
+                .map(|_| ());
         }
         known.last_seen_ms = self.clock.live_ms();
         let id = beat.response_id.to_native();
@@ -274,8 +279,10 @@ impl ShardModel {
         let told: NodeHeartbeatResponse = decode(answer.body()).map_err(|error| error.to_string())?;
         check_commands(told.commands.as_deref())?;
         let is_healthy = beat.is_node_healthy;
-        let is_heard = known.state == NodeState::Decommissioning || known.state == NodeState::Running && is_healthy;
-        let is_drained = told.node_action == NodeAction::Shutdown && known.state == NodeState::Decommissioning;
+        let is_heard =
+            known.state == NodeState::Decommissioning || known.state == NodeState::Running && is_healthy;
+        let is_drained =
+            told.node_action == NodeAction::Shutdown && known.state == NodeState::Decommissioning;
         if told.node_action != NodeAction::Normal && !is_drained {
             return Err(format!("node {node}: a fresh beat was answered {:?}", told.node_action));
         }
@@ -294,7 +301,10 @@ impl ShardModel {
             return Ok(());
         }
         if told.response_id != next_id(known.last_id) {
-            return Err(format!("node {node}: beat {} was answered with id {}", known.last_id, told.response_id));
+            return Err(format!(
+                "node {node}: beat {} was answered with id {}",
+                known.last_id, told.response_id
+            ));
         }
         coverage.hit(Kind::AnswerFresh);
         if told.is_full_report_requested {
@@ -322,13 +332,15 @@ impl ShardModel {
         coverage: &mut Coverage,
     ) -> Result<(), String> {
         let handle = frame.header.routing_key;
-        let request = access::<UnRegisterNodeManagerRequest>(frame.body()).and_then(|it| it.check().map(|()| it));
+        let request =
+            access::<UnRegisterNodeManagerRequest>(frame.body()).and_then(|it| it.check().map(|()| it));
         let is_whole = request.is_ok_and(|request| request.node_handle.0.to_native() == handle);
         let Some(node) = self.node_of_handle(handle).filter(|_| is_whole) else {
             if answer.header.flags.is_reject() {
                 return Ok(());
             }
-            let told: UnRegisterNodeManagerResponse = decode(answer.body()).map_err(|error| error.to_string())?;
+            let told: UnRegisterNodeManagerResponse =
+                decode(answer.body()).map_err(|error| error.to_string())?;
             return if told.was_known { Err("an unknown node was un-registered".to_owned()) } else { Ok(()) };
         };
         let Some(known) = self.known[node].as_mut() else { return Ok(()) };
@@ -357,7 +369,11 @@ fn expect_reject(answer: &Frame<'_>, what: &str) -> Result<(), String> {
     if answer.header.flags.is_reject() { Ok(()) } else { Err(format!("{what} was not rejected")) }
 }
 
-fn expect_action(answer: &Frame<'_>, action: NodeAction, what: &str) -> Result<NodeHeartbeatResponse, String> {
+fn expect_action(
+    answer: &Frame<'_>,
+    action: NodeAction,
+    what: &str,
+) -> Result<NodeHeartbeatResponse, String> {
     if answer.header.flags.is_reject() {
         let reject = heddle_wire::message::decode_reject(answer.header.opcode, answer.body());
         return Err(format!("{what} was rejected ({reject:?}), {action:?} was expected"));

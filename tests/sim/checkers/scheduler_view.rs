@@ -138,7 +138,10 @@ impl SchedulerView {
             }
             // A late copy of an old registration brings back what was complete by then; nothing else may.
             if entry.completed.remove(&report.container_id).is_some_and(|handle| handle == event.node) {
-                return Err(format!("{} is launched on {} and was complete", report.container_id, event.node));
+                return Err(format!(
+                    "{} is launched on {} and was complete",
+                    report.container_id, event.node
+                ));
             }
         }
         for report in &event.completed {

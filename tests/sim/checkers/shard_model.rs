@@ -298,12 +298,18 @@ impl ShardModel {
                 _ => false,
             };
             if !is_caused {
-                return Err(format!("{name}: {} -> {} without a cause, by {cause:?}", from.name(), to.name()));
+                return Err(format!(
+                    "{name}: {} -> {} without a cause, by {cause:?}",
+                    from.name(),
+                    to.name()
+                ));
             }
             if to == NodeState::Lost {
                 coverage.hit(Kind::Lost);
                 if silent_ms < lost_after_ms {
-                    return Err(format!("{name} is LOST after {silent_ms} ms, its class has {lost_after_ms}"));
+                    return Err(format!(
+                        "{name} is LOST after {silent_ms} ms, its class has {lost_after_ms}"
+                    ));
                 }
                 if is_held {
                     return Err(format!("{name} is LOST while the brake holds"));
@@ -318,7 +324,9 @@ impl ShardModel {
         if report.is_suspect && !known.is_suspect {
             coverage.hit(Kind::Suspect);
             if silent_ms < suspect_after_ms {
-                return Err(format!("{name} is SUSPECT after {silent_ms} ms, its class has {suspect_after_ms}"));
+                return Err(format!(
+                    "{name} is SUSPECT after {silent_ms} ms, its class has {suspect_after_ms}"
+                ));
             }
         }
         if !report.is_suspect && known.is_suspect && is_active(to) && silent_ms > 100 && !known.is_fresh {
