@@ -13,6 +13,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::error::{DecodeError, EncodeError, FrameError, Reject, RejectCode};
 use crate::frame::{Flags, FrameHeader, HEADER_SIZE, offset, set_body_length};
+use crate::limits::BODY_MAX;
 use crate::opcode::Opcode;
 
 /// A record that is the body of a frame.
@@ -52,16 +53,37 @@ where
 {
     let reason = match rkyv::access::<M::Archived, BoxedError>(body) {
         Ok(_) => "validation failed".to_owned(),
-        Err(error) => shortened(&error),
+        Err(error) => shortened(&error, body),
     };
     DecodeError::Archive { opcode: M::OPCODE, size: body.len(), reason }
 }
 
 /// The first lines of what the archive library said: enough for a person, without a trace per nesting level.
-fn shortened(error: &BoxedError) -> String {
-    let mut text = error.to_string();
-    text.truncate(text.floor_char_boundary(400));
-    text
+///
+/// The library names places by their address in memory. A peer must not learn those, and a replay must give the same
+/// text: they become positions in `bytes`.
+fn shortened(error: &BoxedError, bytes: &[u8]) -> String {
+    let text = error.to_string();
+    let base = bytes.as_ptr().addr();
+    let mut parts = text.split("0x");
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|digit: char| !digit.is_ascii_hexdigit()).unwrap_or(part.len());
+        let (digits, rest) = part.split_at(end);
+        // Past the bytes by at most a record's size where a pointer overran them; anything else is no place in them.
+        match usize::from_str_radix(digits, 16).map(|address| address.wrapping_sub(base)) {
+            Ok(position) if position <= bytes.len().saturating_add(BODY_MAX as usize) => {
+                told.push_str(&position.to_string());
+            }
+            _ => told.push_str("outside"),
+        }
+        told.push_str(rest);
+        if told.len() >= 400 {
+            break;
+        }
+    }
+    told.truncate(told.floor_char_boundary(400));
+    told
 }
 
 /// Reads a body into an owned record. For control messages, clients and tests; it allocates.
@@ -80,7 +102,7 @@ where
     rkyv::deserialize::<M, BoxedError>(archived).map_err(|error| DecodeError::Archive {
         opcode: M::OPCODE,
         size: body.len(),
-        reason: shortened(&error),
+        reason: shortened(&error, body),
     })
 }
 
@@ -165,7 +187,7 @@ pub fn decode_reject(opcode: Opcode, body: &[u8]) -> Result<Reject, DecodeError>
     rkyv::from_bytes::<Reject, BoxedError>(body).map_err(|error| DecodeError::Archive {
         opcode,
         size: body.len(),
-        reason: shortened(&error),
+        reason: shortened(&error, body),
     })
 }
 
@@ -193,7 +215,7 @@ where
     });
     *out = taken;
     let refused = match result {
-        Err(error) => Some(EncodeError::Archive { opcode, reason: shortened(&error) }),
+        Err(error) => Some(EncodeError::Archive { opcode, reason: shortened(&error, &out[start..]) }),
         Ok(_) => {
             let found = out.len() - start - HEADER_SIZE;
             let accepted = opcode.body_max();

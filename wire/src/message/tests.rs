@@ -91,3 +91,17 @@ fn a_reject_is_cut_rather_than_lost() {
         assert_eq!((read.code, read.message.len()), (104, length));
     }
 }
+
+#[test]
+fn an_error_names_positions_and_no_addresses() {
+    // The library's own words name places in memory: not for a peer, and not the same in a replay.
+    let told = |bytes: &[u8]| match access::<crate::resource_tracker::UnRegisterNodeManagerRequest>(bytes) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("{bytes:?} is no record"),
+    };
+    for size in 0..16 {
+        let (first, second) = (vec![0; size], vec![0; size]);
+        assert!(!told(&first).contains("0x"), "{}", told(&first));
+        assert_eq!(told(&first), told(&second));
+    }
+}
