@@ -216,6 +216,12 @@ impl View {
     /// As `NodeEvent` says: its fields in their order.
     fn apply(&mut self, event: NodeEvent) {
         let row = event.node.row();
+        for report in event.completed {
+            if let Some(node) = self.nodes.get_mut(&row) {
+                node.live.remove(&report.container_id);
+            }
+            self.completed.insert(report.container_id);
+        }
         if let Some(removed) = event.removed {
             assert_eq!(removed.node.row(), row);
             assert!(self.nodes.remove(&row).is_some(), "removed what the scheduler does not know");
@@ -247,17 +253,11 @@ impl View {
         } else {
             assert!(event.launched.is_empty(), "launched on an unknown node");
         }
-        for report in event.completed {
-            if let Some(node) = self.nodes.get_mut(&row) {
-                node.live.remove(&report.container_id);
-            }
-            self.completed.insert(report.container_id);
-        }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn folded_events_give_the_view_of_all_events(

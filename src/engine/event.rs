@@ -106,6 +106,9 @@ pub struct NodeEvent {
     /// The node, by its current (or, when only `removed` is set, its last) registration.
     #[serde(with = "id::handle")]
     pub node: NodeHandle,
+    /// Containers seen complete for the first time, with their exit status. First of all, so that the real status counts
+    /// where the node is gone as well, and so that a container that came back after its end was told is live.
+    pub completed: Vec<ContainerReport>,
     /// A registration the scheduler knows has ended: every container on it is gone.
     pub removed: Option<NodeRemoved>,
     /// The node is new to the scheduler under `node`.
@@ -116,10 +119,9 @@ pub struct NodeEvent {
     pub usability: Option<Usability>,
     /// New capability.
     pub capability: Option<Resource>,
-    /// Containers seen running for the first time.
+    /// Containers seen running for the first time that still run. One that began and ended since the last event is only
+    /// in `completed`.
     pub launched: Vec<ContainerReport>,
-    /// Containers seen complete for the first time, with their exit status.
-    pub completed: Vec<ContainerReport>,
     /// Containers whose resource increase is done on the node.
     #[serde(with = "containers")]
     pub increased: Vec<ContainerId>,
@@ -149,13 +151,13 @@ impl NodeEvent {
     pub const fn new(node: NodeHandle) -> Self {
         Self {
             node,
+            completed: Vec::new(),
             removed: None,
             added: None,
             was_interrupted: false,
             usability: None,
             capability: None,
             launched: Vec::new(),
-            completed: Vec::new(),
             increased: Vec::new(),
         }
     }

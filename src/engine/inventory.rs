@@ -44,7 +44,7 @@ pub struct Totals {
     pub used_memory_mb: u64,
     /// Their virtual cores.
     pub used_virtual_cores: u64,
-    /// Containers seen launched since the start.
+    /// Containers seen running since the start; one that began and ended between two events only counts as completed.
     pub launched: u64,
     /// Containers seen completed since the start, with those that went down with their node.
     pub completed: u64,
@@ -99,6 +99,9 @@ impl Inventory {
         }
         let node = &mut nodes[row];
         let totals = &mut self.totals;
+        for report in &event.completed {
+            totals.complete(node, &report.container_id);
+        }
         if event.removed.is_some() {
             totals.drop_containers(node);
             totals.count(node, false);
@@ -128,7 +131,6 @@ impl Inventory {
             }
         }
         for report in &event.completed {
-            totals.complete(node, &report.container_id);
             let mut order = |order| commands.push(NodeCommand { node: event.node, order, is_urgent: false });
             order(NodeOrder::RemoveContainer(report.container_id));
             let application_id = report.container_id.application_id();

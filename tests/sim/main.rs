@@ -5,7 +5,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `plan` | what a seed decides: settings, which faults are on |
-//! | `simulation`, `workload`, `settling` | the run: its loop, what happens to the cluster, how it comes to rest |
+//! | `simulation`, `roles`, `workload`, `settling` | the run: its loop, what happens to the cluster, how it comes to rest |
 //! | `network`, `node`, `resource_manager` | those that take part |
 //! | `checkers` | what has to hold |
 //! | `coverage`, `describe` | what was really met, and how it is told |
@@ -27,6 +27,7 @@ mod node;
 mod plan;
 mod regressions;
 mod resource_manager;
+mod roles;
 mod settling;
 mod simulation;
 mod workload;
@@ -107,7 +108,7 @@ fn one_seed() {
 
 #[test]
 fn same_seed_same_bytes() {
-    for seed in 0..20 {
+    for seed in 0..100 {
         let run = || Simulation::run(seed, false).map(|report| (report.hash, report.steps));
         let (first, second) = (run(), run());
         assert_eq!(first.unwrap(), second.unwrap(), "seed {seed}");

@@ -2,7 +2,7 @@
 //! Owned by: a row of the node table. Called by: `registration`, `heartbeat`, `node_command`, `node_report`.
 //! Does not: tell the scheduler (the callers do, by what the methods return), judge whether a container may run.
 //! Invariants: a container is live or completed, never both; `used` is the sum over live containers; the sum of the
-//! applications' counts is at most the number of live containers. Source: YARN RMNodeImpl.handleContainerStatus.
+//! applications' counts is at most the number of live containers; at most 64 applications are idle. Source: YARN RMNodeImpl.handleContainerStatus.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +40,12 @@ struct Application {
     containers: u32,
     /// Until when the node asks to keep its tokens.
     keep_alive_until: Option<Instant>,
+}
+
+impl Application {
+    const fn is_idle(&self) -> bool {
+        self.containers == 0 && self.keep_alive_until.is_none()
+    }
 }
 
 /// A container in a heartbeat or a registration, the same shape for both.
@@ -115,6 +121,8 @@ pub(super) struct NodeContainers {
     live: BTreeMap<ContainerId, Live>,
     completed: BTreeSet<ContainerId>,
     applications: BTreeMap<ApplicationId, Application>,
+    /// Applications without containers and keep-alives.
+    idle: BTreeSet<ApplicationId>,
     used_memory_mb: u64,
     used_virtual_cores: u64,
     /// Counts full reports.
@@ -189,10 +197,8 @@ impl NodeContainers {
             execution_type: report.execution_type,
         };
         self.live.insert(id, live);
-        self.remember_application(id.application_id());
-        if let Some(application) = self.applications.get_mut(&id.application_id()) {
-            application.containers += 1;
-        }
+        self.applications.entry(id.application_id()).or_default().containers += 1;
+        self.idle.remove(&id.application_id());
         Change::Launched
     }
 
@@ -203,7 +209,7 @@ impl NodeContainers {
 
     /// Ends a full report: containers it did not name are complete now. Returns them with type and size.
     ///
-    /// Source: YARN RMNodeImpl.findLostContainers ("Container was running but not reported from <node>").
+    /// Source: YARN RMNodeImpl.findLostContainers ("Container was running but not reported from" the node).
     pub(super) fn finish_full_report(
         &mut self,
         resources: &mut Interner<Resource>,
@@ -234,6 +240,9 @@ impl NodeContainers {
         resources.release(live.capability);
         if let Some(application) = self.applications.get_mut(&id.application_id()) {
             application.containers = application.containers.saturating_sub(1);
+            if application.is_idle() {
+                self.become_idle(id.application_id());
+            }
         }
         true
     }
@@ -243,35 +252,36 @@ impl NodeContainers {
         if self.applications.contains_key(&application_id) {
             return;
         }
-        if self.applications.len() >= IDLE_APPLICATIONS_MAX {
-            let idle = |application: &Application| {
-                application.containers == 0 && application.keep_alive_until.is_none()
-            };
-            let mut idle_ids = self.applications.iter().filter(|(_, application)| idle(application));
-            let oldest = idle_ids.next().map(|(id, _)| *id);
-            if idle_ids.count() + 1 >= IDLE_APPLICATIONS_MAX {
-                oldest.map(|id| self.applications.remove(&id));
-            }
-        }
         self.applications.insert(application_id, Application::default());
+        self.become_idle(application_id);
+    }
+
+    fn become_idle(&mut self, application_id: ApplicationId) {
+        self.idle.insert(application_id);
+        if self.idle.len() > IDLE_APPLICATIONS_MAX
+            && let Some(oldest) = self.idle.pop_first()
+        {
+            self.applications.remove(&oldest);
+        }
     }
 
     /// The node asks to keep an application's tokens until `until`. Bounded: applications beyond
     /// [`limits::APPLICATIONS_MAX`](heddle_wire::limits::APPLICATIONS_MAX) are not kept alive.
     pub(super) fn keep_alive(&mut self, application_id: ApplicationId, until: Instant) {
-        self.remember_application(application_id);
-        let kept = self.applications.len() <= heddle_wire::limits::APPLICATIONS_MAX;
-        if let Some(application) = self.applications.get_mut(&application_id)
-            && (kept || application.keep_alive_until.is_some())
-        {
-            application.keep_alive_until = Some(until);
+        let has_room = self.applications.len() < heddle_wire::limits::APPLICATIONS_MAX;
+        if has_room || self.applications.contains_key(&application_id) {
+            self.applications.entry(application_id).or_default().keep_alive_until = Some(until);
+            self.idle.remove(&application_id);
         }
     }
 
     /// Forgets keep-alives that ran out.
     pub(super) fn expire_keep_alives(&mut self, now: Instant) {
-        for application in self.applications.values_mut() {
-            application.keep_alive_until = application.keep_alive_until.filter(|until| *until > now);
+        for (id, application) in &mut self.applications {
+            if application.keep_alive_until.take_if(|until| *until <= now).is_some() && application.is_idle()
+            {
+                self.idle.insert(*id);
+            }
         }
     }
 
@@ -279,6 +289,7 @@ impl NodeContainers {
     /// follows, and until then they do.
     pub(super) fn cleanup_application(&mut self, application_id: &ApplicationId) {
         self.applications.remove(application_id);
+        self.idle.remove(application_id);
     }
 
     /// How many applications the node keeps state of.
@@ -327,5 +338,81 @@ impl NodeContainers {
             + self.live.len() * (size_of::<ContainerId>() + size_of::<Live>()) * 3 / 2
             + self.completed.len() * size_of::<ContainerId>() * 3 / 2
             + self.applications.len() * (size_of::<ApplicationId>() + size_of::<Application>()) * 3 / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heddle_wire::record::{ApplicationAttemptId, Resource as WireResource};
+
+    use super::*;
+
+    fn application(id: u32) -> ApplicationId {
+        ApplicationId { cluster_timestamp: 1, id }
+    }
+
+    /// A report of a container of an application of its own.
+    fn report(
+        containers: &mut NodeContainers,
+        resources: &mut Interner<Resource>,
+        id: u32,
+        state: ContainerState,
+    ) -> Change {
+        let bytes = rkyv::to_bytes::<rkyv::rancor::BoxedError>(&WireResource::new(10, 1)).unwrap();
+        let capability = rkyv::access::<ArchivedResource, rkyv::rancor::BoxedError>(&bytes).unwrap();
+        let application_attempt_id = ApplicationAttemptId { application_id: application(id), attempt_id: 1 };
+        let report = Report {
+            container_id: ContainerId { application_attempt_id, container_id: 1 },
+            state,
+            execution_type: ExecutionType::Guaranteed,
+            exit_status: 0,
+            capability,
+            diagnostics: "",
+        };
+        containers.report(&report, resources)
+    }
+
+    #[test]
+    fn idle_applications_are_bounded_and_busy_ones_are_not_forgotten() {
+        let (mut containers, mut resources) = (NodeContainers::default(), Interner::new());
+        let now = Instant::from_millis(1);
+        for id in 0..100 {
+            report(&mut containers, &mut resources, id, ContainerState::Running);
+        }
+        containers.keep_alive(application(100), Instant::from_millis(5));
+        assert_eq!(containers.application_count(), 101);
+        for id in 1_000..3_000 {
+            containers.remember_application(application(id));
+        }
+        assert_eq!(containers.application_count(), 101 + IDLE_APPLICATIONS_MAX);
+        for id in 0..100 {
+            report(&mut containers, &mut resources, id, ContainerState::Complete);
+            assert!(containers.idle.len() <= IDLE_APPLICATIONS_MAX);
+        }
+        assert_eq!(containers.application_count(), IDLE_APPLICATIONS_MAX + 1);
+        assert!(!containers.is_drained(now, true), "the keep-alive holds it");
+        containers.expire_keep_alives(Instant::from_millis(5));
+        assert!(containers.is_drained(Instant::from_millis(5), true));
+        assert!(!containers.is_drained(Instant::from_millis(5), false));
+        assert_eq!(containers.used(), (0, 0));
+    }
+
+    #[test]
+    fn an_end_is_told_once_and_stands() {
+        let (mut containers, mut resources) = (NodeContainers::default(), Interner::new());
+        assert_eq!(report(&mut containers, &mut resources, 1, ContainerState::New), Change::Launched);
+        assert_eq!(report(&mut containers, &mut resources, 1, ContainerState::Running), Change::None);
+        assert_eq!(containers.used(), (10, 1));
+        assert_eq!(
+            report(&mut containers, &mut resources, 1, ContainerState::Complete),
+            Change::Completed { was_live: true }
+        );
+        assert_eq!(report(&mut containers, &mut resources, 1, ContainerState::Complete), Change::None);
+        assert_eq!(
+            report(&mut containers, &mut resources, 1, ContainerState::Running),
+            Change::None,
+            "late news"
+        );
+        assert_eq!((containers.used(), containers.len()), ((0, 0), 1));
     }
 }

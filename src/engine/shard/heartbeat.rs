@@ -336,6 +336,11 @@ impl Shard {
             let reject = Reject::new(RejectCode::BadField, text);
             return self.reject(Opcode::NodeHeartbeat, header, frame, answers, &reject);
         }
+        if is_heard && body.container_statuses.len() > self.completions_left(row) {
+            let text = "the scheduler has not taken in this node's completed containers yet";
+            let reject = Reject::new(RejectCode::Busy, text);
+            return self.reject(Opcode::NodeHeartbeat, header, frame, answers, &reject);
+        }
         self.acknowledge_commands(row, body.acknowledged_command.to_native());
         let mut extra = Extra::default();
         if let Some(details) = body.details.as_ref() {

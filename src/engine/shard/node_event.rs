@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use heddle_wire::limits::CONTAINERS_PER_NODE_MAX;
 use heddle_wire::record::{ContainerId, ContainerState, EXIT_STATUS_ABORTED, ExecutionType, NodeState};
 
 use super::Shard;
@@ -15,6 +16,9 @@ use super::resource;
 use crate::engine::event::{
     ContainerReport, NodeAdded, NodeEvent, NodeRemoved, RemovedReason, Resource, Usability,
 };
+
+/// Completions in one event from which beats that bring more are put off: twice what one registration can have.
+const COMPLETIONS_MAX: usize = 2 * CONTAINERS_PER_NODE_MAX;
 
 /// Rows with an event, oldest first.
 #[derive(Debug, Default)]
@@ -100,14 +104,14 @@ impl Shard {
         let is_known = hot.flags.has(RowFlags::KNOWN);
         let handle = self.table.handle(row);
         let event = self.event(row);
-        let was_added_only_here = event.added.take().is_some();
+        event.added = None;
         event.was_interrupted = false;
         event.usability = None;
         event.capability = None;
         event.launched.clear();
         event.increased.clear();
-        // With `added` still in the event, an earlier `removed` in it is about the registration the scheduler knows.
-        if is_known && !was_added_only_here && event.removed.is_none() {
+        // A `removed` that is still in the event is about the registration the scheduler knows.
+        if is_known && event.removed.is_none() {
             event.removed = Some(NodeRemoved { node: handle, reason });
         }
     }
@@ -141,7 +145,23 @@ impl Shard {
     /// A container was seen complete for the first time.
     pub(super) fn tell_completed(&mut self, row: u32, report: &Report<'_>) {
         let report = container_report(report);
-        self.event(row).completed.push(report);
+        self.push_completed(row, report);
+    }
+
+    /// Completions are applied before launches, so a launch that was not told yet is not told any more.
+    fn push_completed(&mut self, row: u32, report: ContainerReport) {
+        let event = self.event(row);
+        if let Some(index) = event.launched.iter().rposition(|it| it.container_id == report.container_id) {
+            event.launched.remove(index);
+        }
+        event.completed.push(report);
+    }
+
+    /// How many more completions the node's event takes. It is used up only by a node that registers again and again
+    /// with new ones while the scheduler does not poll; one registration's are bounded by its containers.
+    pub(super) fn completions_left(&self, row: u32) -> usize {
+        let waiting = self.table.cold(row).event.as_ref().map_or(0, |event| event.completed.len());
+        COMPLETIONS_MAX.saturating_sub(waiting)
     }
 
     /// A container that should be running was not in a full report.
@@ -163,7 +183,7 @@ impl Shard {
             capability,
             diagnostics: text.into(),
         };
-        self.event(row).completed.push(report);
+        self.push_completed(row, report);
     }
 
     /// A live container's increase is done on the node. Said once per event, in the order of ids.

@@ -8,8 +8,11 @@ use heddle_wire::application_client::{
     GetClusterNodesRequest, GetClusterNodesResponse,
 };
 use heddle_wire::limits::BODY_MAX;
-use heddle_wire::record::{NodeAttribute, NodeReport, Resource as WireResource, ResourceInformation};
+use heddle_wire::record::{
+    ArchivedNodeId, NodeAttribute, NodeReport, Resource as WireResource, ResourceInformation,
+};
 use heddle_wire::{FrameHeader, Opcode, Reject, access};
+use rkyv::vec::ArchivedVec;
 
 use super::node_table::RowFlags;
 use super::{Shard, resource};
@@ -45,16 +48,19 @@ impl Shard {
             ..Default::default()
         };
         let start = request.start_row.to_native();
-        if request.node_ids.is_empty() {
+        let by_host = Wanted::new(&request.node_ids);
+        if by_host.is_exact() {
+            let rows = self.rows_of(&request.node_ids);
+            self.fill_page(request, &mut response, rows.into_iter().filter(|row| *row >= start));
+        } else {
             let end = self.table.len() as u32;
             let last = end.min(start.saturating_add(ROWS_PER_PAGE_MAX));
-            self.fill_page(request, &mut response, start..last);
+            let is_named =
+                |row: &u32| by_host.is_named(&self.table.cold(*row).host, self.table.cold(*row).port);
+            self.fill_page(request, &mut response, (start..last).filter(is_named));
             if response.next_row.is_none() && last < end {
                 response.next_row = Some(last);
             }
-        } else {
-            let rows = self.rows_of(&request.node_ids);
-            self.fill_page(request, &mut response, rows.into_iter().filter(|row| *row >= start));
         }
         self.answer(header, frame, answers, &response);
     }
@@ -187,6 +193,38 @@ impl Shard {
             })
             .collect();
         sum
+    }
+}
+
+/// The nodes a listing is about. Whole hosts are looked for page by page, like everything else.
+struct Wanted<'a> {
+    hosts: Vec<&'a str>,
+    nodes: Vec<(&'a str, u16)>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(node_ids: &'a ArchivedVec<ArchivedNodeId>) -> Self {
+        let mut wanted = Self { hosts: Vec::new(), nodes: Vec::new() };
+        for node_id in node_ids.iter() {
+            match node_id.port.to_native() {
+                0 => wanted.hosts.push(&node_id.host),
+                port => wanted.nodes.push((&node_id.host, port)),
+            }
+        }
+        wanted.hosts.sort_unstable();
+        wanted.nodes.sort_unstable();
+        wanted
+    }
+
+    /// True where every node is named with its port, so that the index finds it.
+    fn is_exact(&self) -> bool {
+        self.hosts.is_empty() && !self.nodes.is_empty()
+    }
+
+    fn is_named(&self, host: &str, port: u16) -> bool {
+        (self.hosts.is_empty() && self.nodes.is_empty())
+            || self.hosts.binary_search(&host).is_ok()
+            || self.nodes.binary_search(&(host, port)).is_ok()
     }
 }
 

@@ -218,7 +218,7 @@ impl Shard {
         }
         self.clear_suspect(row);
         let (are_node_labels_accepted, are_node_attributes_accepted, diagnostics) =
-            self.describe(row, request, frame);
+            self.describe(row, kind, request, frame);
         let is_healthy = request.node_status.as_ref().is_none_or(|status| status.is_node_healthy);
         match kind {
             Kind::New | Kind::Returning | Kind::Replaced => {
@@ -283,6 +283,7 @@ impl Shard {
     fn describe(
         &mut self,
         row: u32,
+        kind: Kind,
         request: &ArchivedRegisterNodeManagerRequest,
         frame: &FrameRef,
     ) -> (bool, bool, String) {
@@ -317,10 +318,8 @@ impl Shard {
         let capability = resource::from_archived(&request.capability);
         if *self.table.capability(row) != capability {
             self.set_capability(row, capability);
-            // For a node the scheduler is about to be told of (again), `added` says it once more. One whose `added` still
-            // waits may be a node that only reconnects: then nothing else would say it.
-            let is_pending = self.table.cold(row).event.as_ref().is_some_and(|event| event.added.is_some());
-            if is_pending || self.table.hot[row as usize].flags.has(RowFlags::KNOWN) {
+            // For every other kind `added` follows and says it.
+            if kind == Kind::Reconnected {
                 self.tell_capability(row);
             }
         }
@@ -441,7 +440,7 @@ impl Shard {
         out: &mut Outbox,
     ) {
         self.begin_full_report(row);
-        let mut room = CONTAINERS_PER_NODE_MAX - self.containers_known(row);
+        let mut room = (CONTAINERS_PER_NODE_MAX - self.containers_known(row)).min(self.completions_left(row));
         let mut left_out = 0;
         // Looked up before any is taken in: an id that is named twice costs its room twice, and no more than that.
         let fits = |status: &&ArchivedNmContainerStatus| {
