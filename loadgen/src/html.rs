@@ -136,6 +136,7 @@ fn latency_plot(latencies: &Histogram<u64>) -> Result<String, PlotError> {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
+            .margin_right(28)
             .x_label_area_size(36)
             .y_label_area_size(64)
             .build_cartesian_2d((1.0..rarest).log_scale(), (low..high).log_scale())?;
@@ -183,6 +184,7 @@ fn time_plot(
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
+            .margin_right(28)
             .x_label_area_size(36)
             .y_label_area_size(64)
             .build_cartesian_2d(0.0..last, range)?;

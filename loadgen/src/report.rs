@@ -358,7 +358,7 @@ impl Report {
     pub fn compare_with(&mut self, rounds: &[(f64, f64)], floor_server_cpu_us_per_beat: f64) {
         let ratio = |round: &(f64, f64)| rounded(round.1 / round.0.max(1e-9), 3);
         self.floor_ratios = rounds.iter().map(ratio).collect();
-        self.floor_ratio = Some(median(&self.floor_ratios));
+        self.floor_ratio = Some(rounded(median(&self.floor_ratios), 3));
         let floors: Vec<f64> = rounds.iter().map(|round| round.0).collect();
         self.floor_beats_per_second = Some(rounded(median(&floors), 1));
         self.floor_server_cpu_us_per_beat = Some(floor_server_cpu_us_per_beat);
@@ -488,7 +488,11 @@ impl Report {
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+    match sorted.len() {
+        0 => 0.0,
+        count if count.is_multiple_of(2) => f64::midpoint(sorted[count / 2 - 1], sorted[count / 2]),
+        count => sorted[count / 2],
+    }
 }
 
 fn in_mib(bytes: u64) -> String {

@@ -55,8 +55,9 @@ impl ConfigArgs {
         let flags = dedicated
             .into_iter()
             .filter_map(|(key, value, flag)| Some((key.to_owned(), value.clone()?, flag)));
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        });
         let sources = ConfigSources {
             file: self.config.clone(),
             environment: environment.collect(),

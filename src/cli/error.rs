@@ -120,9 +120,7 @@ impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         let (exit, hint) = match (&error, error.reject_code()) {
             (ClientError::Pki(_) | ClientError::Socket(_), _) => (Exit::Failed, None),
-            // A UDP port without a listener is silence: a connection that times out is nobody there.
-            (ClientError::TimedOut { what: "the connection", .. }, _)
-            | (ClientError::Unreachable { .. }, _) => (
+            (ClientError::Silent { .. } | ClientError::Unreachable { .. }, _) => (
                 Exit::Unreachable,
                 Some("is the ResourceManager running there? (--rm-address, HEDDLE_RM_ADDRESS)"),
             ),

@@ -31,6 +31,11 @@ pub(super) fn table(headings: &[&str]) -> Table {
         table.force_no_tty();
     }
     table.set_header(headings.to_vec());
+    if !io::stdout().is_terminal() {
+        table.column_iter_mut().for_each(|column| {
+            column.set_padding((0, 2));
+        });
+    }
     table
 }
 

@@ -137,3 +137,18 @@ impl StageCell {
         Self::ALL.get(usize::from(self.0.load(Ordering::Relaxed))).copied().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_is_kept() {
+        let cell = StageCell::default();
+        assert_eq!(cell.get(), Stage::Starting);
+        for stage in StageCell::ALL {
+            cell.set(stage);
+            assert_eq!(cell.get(), stage);
+        }
+    }
+}

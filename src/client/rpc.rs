@@ -77,6 +77,14 @@ pub enum ClientError {
         /// Why.
         source: ConnectionError,
     },
+    /// Nobody answers there. A UDP port without a listener is silence, so this is also what "not running" looks like.
+    #[error("no ResourceManager answers at {address} (waited {:.1} s)", after.as_secs_f64())]
+    Silent {
+        /// The address.
+        address: SocketAddr,
+        /// How long we waited.
+        after: Duration,
+    },
     /// TLS or the ResourceManager does not accept who we are (or we not who it is).
     #[error(
         "the ResourceManager at {address} and this identity do not accept each other: {reason}; check that both certificates come from the same authority"
@@ -203,7 +211,7 @@ impl RpcClient {
         };
         let (connection, send, recv) = match tokio::time::timeout(timeout, opening).await {
             Ok(opened) => opened?,
-            Err(_) => return Err(ClientError::TimedOut { address, what: "the connection", after: timeout }),
+            Err(_) => return Err(ClientError::Silent { address, after: timeout }),
         };
         Ok(Self {
             endpoint,

@@ -444,7 +444,7 @@ fn shard(given: &Given, shards: usize, classes: Box<[NodeClass]>) -> ShardSettin
 }
 
 /// Rows of one shard: its part of `nodes_max`, and with several shards an eighth and 64 more, because hashing does not
-/// spread nodes evenly (at 1,000 nodes on 4 shards the fullest has 10 % more than a quarter).
+/// spread nodes evenly: n nodes on a shard vary by about √n, which the 64 cover for small and the eighth for large n.
 fn rows_per_shard(nodes_max: u32, shards: u32) -> u32 {
     if shards <= 1 {
         return nodes_max;

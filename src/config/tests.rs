@@ -250,6 +250,23 @@ fn shards_share_the_node_table_with_room_for_uneven_hashing() {
 }
 
 #[test]
+fn as_many_nodes_as_are_accepted_fit_their_shards() {
+    for (nodes, shards) in [(10, 2), (1_000, 4), (10_000, 16), (100_000, 3)] {
+        let flags = [("nodes.max", nodes.to_string()), ("runtime.engine_threads", shards.to_string())];
+        let flags = flags.each_ref().map(|(key, value)| (*key, value.as_str()));
+        let rows = from_flags(&flags).unwrap().shard_settings(0, 0, NodeLists::default()).nodes_max;
+        let mut counts = vec![0u32; shards];
+        for node in 0..nodes {
+            let key = heddle_wire::record::NodeId::new(format!("node-{node}.rack{}", node % 40), 45_454)
+                .routing_key();
+            counts[(key % shards as u64) as usize] += 1;
+        }
+        let fullest = counts.into_iter().max().unwrap();
+        assert!(fullest <= rows, "{nodes} nodes on {shards} shards: {fullest} of {rows}");
+    }
+}
+
+#[test]
 fn threads_follow_the_number_of_cores() {
     for (cores, threads) in
         [(0, (1, 1)), (1, (1, 1)), (2, (1, 1)), (4, (2, 1)), (8, (5, 2)), (32, (23, 8)), (128, (64, 16))]

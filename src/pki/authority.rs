@@ -255,6 +255,31 @@ mod tests {
         assert!(matches!(authority.issue(Role::Admin, "*"), Err(PkiError::BadName { .. })));
     }
 
+    proptest::proptest! {
+        /// A peer chooses its certificate before anybody has checked it.
+        #[test]
+        fn a_certificate_with_any_bytes_changed_gives_an_identity_or_an_error(
+            changes in proptest::collection::vec((0usize..800, proptest::num::u8::ANY), 1..8),
+            end in 0usize..800,
+        ) {
+            static CERTIFICATE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+            let certificate = CERTIFICATE.get_or_init(|| {
+                let identity = Authority::create("test").unwrap().issue(Role::Node, "*.rack7").unwrap();
+                identity.certificates()[0].to_vec()
+            });
+            let mut bytes = certificate.clone();
+            for (at, byte) in changes {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+            }
+            for bytes in [&bytes[..], &bytes[..end.min(bytes.len())]] {
+                if let Ok(peer) = PeerIdentity::from_certificate(&CertificateDer::from(bytes)) {
+                    proptest::prop_assert_eq!(&PeerIdentity::from_uri(&peer.uri()).unwrap(), &peer);
+                }
+            }
+        }
+    }
+
     #[test]
     fn certificates_say_what_was_asked() {
         let authority = Authority::create("test").unwrap();

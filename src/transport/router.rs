@@ -126,7 +126,7 @@ mod tests {
     fn routed(opcode: Opcode, flags: Flags, routing_key: u64, role: Role) -> Route {
         let header = FrameHeader { opcode, flags, body_length: 0, correlation_id: 1, routing_key };
         let bytes = header.to_bytes();
-        let peer = PeerIdentity::new(role, "rack1-*").unwrap();
+        let peer = PeerIdentity::new(role, "alice").unwrap();
         route(&Frame { header, bytes: &bytes }, &peer, 2)
     }
 
@@ -159,7 +159,7 @@ mod tests {
         }
         let (number, text) = code(routed(Opcode::DecommissionNodes, Flags::REQUEST, 0, Role::Client));
         assert_eq!(number, RejectCode::RoleNotAllowed as u16);
-        assert!(text.contains("heddle://client/rack1-*") && text.contains("is admin"), "{text}");
+        assert!(text.contains("heddle://client/alice") && text.contains("is admin"), "{text}");
         let (number, _) = code(routed(Opcode::NodeHeartbeat, Flags::REQUEST, 0, Role::Admin));
         assert_eq!(number, RejectCode::RoleNotAllowed as u16);
     }

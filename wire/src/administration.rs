@@ -1,5 +1,6 @@
 //! Administration: administrator → ResourceManager. So far what the node commands need.
 //! Owns: the records of RefreshNodes, DecommissionNodes, RecommissionNodes. Called by: the shard, doors, the command line.
+//! Invariant: a published record keeps its layout (held by the golden frames).
 //! Does not: hold queue, label and ACL methods yet; their opcodes are answered "not supported yet" by name.
 
 use rkyv::{Archive, Deserialize, Serialize};

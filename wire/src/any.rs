@@ -1,7 +1,7 @@
 //! A frame of any method as one value, for tools that look into all of them: recordings, captures, fuzzing, tests.
 //! Owns: [`AnyMessage`] and with it the list of every record that is a body. Called by: such tools, on any thread.
 //! Does not: serve the hot path; doors and agents know which record they expect and read it in place.
-//! Invariant: a record that implements [`Message`] for a body is in the list (held by `tests/golden.rs`).
+//! Invariant: a record that implements [`Message`] for a body is in the list (held by `wire/tests/records.rs`).
 
 use crate::administration::{
     DecommissionNodesRequest, DecommissionNodesResponse, RecommissionNodesRequest, RecommissionNodesResponse,

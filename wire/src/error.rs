@@ -1,6 +1,8 @@
 //! What can be wrong with bytes from a peer, sorted by blame, and the code each cause has on the wire.
 //! Called by: the frame decoder, record validation, doors and clients. Thread: any.
 //! Does not: decide what happens to a connection; a door does, by [`FrameError::is_fatal`].
+//! Invariants: every error has a code and a text that names field, value and what is accepted; texts quote a peer's bytes
+//! only shortened.
 
 use rkyv::{Archive, Deserialize, Serialize};
 use thiserror::Error;

@@ -1,6 +1,7 @@
 //! Every size limit of the wire, with the reason or the sum behind it.
 //! Read by: the frame decoder, record validation, transport configuration, `wire/PROTOCOL.md` (checked by a test).
 //! Does not: hold limits of configuration (rates, memory budgets); those are the ResourceManager's settings.
+//! Invariant: every text and list of a request has one (held by `wire/tests/records.rs`).
 
 /// Largest body of a frame that an agent sends often (heartbeats, un-registration), bytes.
 ///

@@ -1,6 +1,7 @@
 //! From records to bodies and back: checked access, owned decoding, and writing whole frames.
 //! Owns: the tie between a record and its opcode ([`Message`]). Called by: doors, clients, agents; on any thread.
 //! Does not: check values; each protocol module has a `check` for what a peer may send.
+//! Invariants: no byte of a body is used before its structure is checked; a frame is appended whole or not at all.
 
 use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;

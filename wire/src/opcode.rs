@@ -1,6 +1,8 @@
 //! One number per protocol method, grouped by protocol.
-//! Owns: the opcode table, the largest body per opcode, the protocol of each (roles by protocol: PROTOCOL.md §1). Called by: frame decoder, doors, docs test.
+//! Owns: the opcode table, the largest body per opcode, the protocol of each (`wire/PROTOCOL.md` §1 says which role may
+//! send which). Called by: frame decoder, doors, on any thread.
 //! Does not: reuse numbers. A published opcode keeps its meaning for ever; a changed record gets a new number.
+//! Invariants: a number's high byte is its protocol; no body is larger than [`BODY_MAX`].
 
 use crate::limits::{BODY_MAX, HEARTBEAT_BODY_MAX};
 

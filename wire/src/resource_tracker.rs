@@ -4,6 +4,7 @@
 //!
 //! Differs from YARN: container statuses are changes since the last answered beat plus a digest of what runs; phase and
 //! lease are told; commands carry a sequence number that the node acknowledges, so that they may also be pushed.
+//! Invariant: a published record keeps its layout (held by the golden frames).
 //! Source of the fields: YARN ResourceTracker protocol, register, heartbeat and un-register.
 
 use rkyv::{Archive, Deserialize, Serialize};

@@ -35,6 +35,24 @@ fn every_method_with_a_record_is_listed_once() {
 }
 
 #[test]
+fn every_record_declared_as_a_message_is_in_the_list() {
+    let mut declared = vec!["Reject"];
+    for source in [
+        include_str!("../src/resource_tracker.rs"),
+        include_str!("../src/application_client.rs"),
+        include_str!("../src/administration.rs"),
+    ] {
+        // Lines of `message! { … }`: `Record => Opcode, is_response;`
+        let lines = source.lines().filter(|line| line.ends_with(", false;") || line.ends_with(", true;"));
+        declared.extend(lines.filter_map(|line| line.trim().split_once(" => ")).map(|(record, _)| record));
+    }
+    declared.sort_unstable();
+    let mut listed = AnyMessage::RECORD_NAMES.to_vec();
+    listed.sort_unstable();
+    assert_eq!(declared, listed);
+}
+
+#[test]
 fn records_have_neither_gaps_nor_overlaps() {
     for layout in layouts() {
         let Shape::Record(mut fields) = layout.shape else { continue };

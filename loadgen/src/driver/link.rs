@@ -51,9 +51,9 @@ pub(super) struct Link {
     pub attempts: u32,
     /// Nodes that fell due while it was not connected.
     pub waiting: Vec<u32>,
-    /// Datagrams received and stream frames sent when the path was last seen alive, and since when nothing came although
+    /// Frames received and stream frames sent when the path was last seen alive, and since when nothing came although
     /// something was sent.
-    datagrams: u64,
+    received: u64,
     sent: u64,
     silent_since_us: Option<u64>,
 }
@@ -70,7 +70,7 @@ impl Link {
         self.connection = Some(connection);
         self.was_connected = true;
         self.attempts = 0;
-        (self.datagrams, self.sent) = (0, 0);
+        (self.received, self.sent) = (0, 0);
         self.silent_since_us = None;
     }
 
@@ -127,12 +127,17 @@ impl Link {
     pub(super) fn is_dead(&mut self, now_us: u64, dead_after_us: u64) -> bool {
         let Some(connection) = &self.connection else { return false };
         let stats = connection.stats();
-        let sent = stats.frame_tx.stream;
-        if stats.udp_rx.datagrams != self.datagrams {
-            (self.datagrams, self.sent) = (stats.udp_rx.datagrams, sent);
+        // Probes for a lost answer are PING or IMMEDIATE_ACK frames and carry no stream data: they count as sent, or a
+        // beat that was out at the last look would hide a death.
+        let sent = stats.frame_tx.stream + stats.frame_tx.ping + stats.frame_tx.immediate_ack;
+        // Frames count only once they are decrypted: a restarted peer sends resets that this connection cannot read, and
+        // they are no sign of life.
+        let received = stats.frame_rx.acks + stats.frame_rx.stream;
+        if received != self.received {
+            (self.received, self.sent) = (received, sent);
             self.silent_since_us = None;
         }
-        // Only stream data has to be acknowledged; without any, silence means nothing.
+        // Only these have to be acknowledged; without any, silence means nothing.
         if sent == self.sent {
             return false;
         }

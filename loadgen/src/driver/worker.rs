@@ -275,7 +275,9 @@ impl Worker {
         if count == 0 {
             return;
         }
-        tick.checked_us = now_us;
+        // Only what was looked at is paid for, so that fractions of a link add up over the ticks.
+        let paid_us = (count as u64 * 1_000_000).div_ceil(self.links.len() as u64);
+        tick.checked_us = (tick.checked_us + paid_us).max(now_us.saturating_sub(1_000_000));
         for _ in 0..count {
             let index = tick.check_at % self.links.len();
             tick.check_at = index + 1;

@@ -1,5 +1,6 @@
 //! Identifiers: applications, attempts, containers, nodes, and the handle a node has on the wire.
 //! Owns: their text forms and the routing key of a node. Called by: everyone. Does not: allocate ids.
+//! Invariants: text forms are YARN's; a routing key and a digest share are the same in every implementation.
 
 use core::fmt;
 
