@@ -5,12 +5,18 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `plan` | what a seed decides: settings, which faults are on |
-//! | `simulation`, `workload`, `settling` | the run: its loop, what happens to the cluster, how it comes to rest |
+//! | `simulation`, `roles`, `workload`, `settling` | the run: its loop, what happens to the cluster, how it comes to rest |
 //! | `network`, `node`, `resource_manager` | those that take part |
 //! | `checkers` | what has to hold |
 //! | `coverage`, `describe` | what was really met, and how it is told |
+//! | `regressions` | what seeds found, without the seeds |
 //!
 //! `SIM_SEED=n` runs one seed and prints its story when it fails; `SIM_SEEDS=n` (and `SIM_FIRST=n`) runs so many.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and tells its story"
+)]
 
 #![allow(clippy::unwrap_used, reason = "a simulation that cannot go on fails by panicking")]
 
@@ -21,7 +27,9 @@ mod describe;
 mod network;
 mod node;
 mod plan;
+mod regressions;
 mod resource_manager;
+mod roles;
 mod settling;
 mod simulation;
 mod workload;
@@ -102,7 +110,7 @@ fn one_seed() {
 
 #[test]
 fn same_seed_same_bytes() {
-    for seed in 0..20 {
+    for seed in 0..100 {
         let run = || Simulation::run(seed, false).map(|report| (report.hash, report.steps));
         let (first, second) = (run(), run());
         assert_eq!(first.unwrap(), second.unwrap(), "seed {seed}");

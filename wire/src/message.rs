@@ -14,6 +14,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::error::{DecodeError, EncodeError, FrameError, Reject, RejectCode};
 use crate::frame::{Flags, FrameHeader, HEADER_SIZE, offset, set_body_length};
+use crate::limits::BODY_MAX;
 use crate::opcode::Opcode;
 
 /// A record that is the body of a frame.
@@ -53,33 +54,37 @@ where
 {
     let reason = match rkyv::access::<M::Archived, BoxedError>(body) {
         Ok(_) => "validation failed".to_owned(),
-        Err(error) => reason_of(&error, body),
+        Err(error) => shortened(&error, body),
     };
     DecodeError::Archive { opcode: M::OPCODE, size: body.len(), reason }
 }
 
 /// The first lines of what the archive library said: enough for a person, without a trace per nesting level.
 ///
-/// The library names places by their address in memory. That would tell a peer where our heap lies, and make the same
-/// input give another answer each time; here a place is its distance from the start of the body.
-fn reason_of(error: &BoxedError, body: &[u8]) -> String {
-    let said = error.to_string();
-    let base = body.as_ptr().addr() as u64;
-    let mut text = String::new();
-    let mut rest = said.as_str();
-    while let Some((before, after)) = rest.split_once("0x") {
-        text.push_str(before);
-        let digits = after.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(after.len());
-        let (address, behind) = after.split_at(digits);
-        match u64::from_str_radix(address, 16) {
-            Ok(address) => text.push_str(&format!("byte {}", address.wrapping_sub(base).cast_signed())),
-            Err(_) => text.push('?'),
+/// The library names places by their address in memory. A peer must not learn those, and a replay must give the same
+/// text: they become positions in `bytes`.
+fn shortened(error: &BoxedError, bytes: &[u8]) -> String {
+    let text = error.to_string();
+    let base = bytes.as_ptr().addr();
+    let mut parts = text.split("0x");
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|digit: char| !digit.is_ascii_hexdigit()).unwrap_or(part.len());
+        let (digits, rest) = part.split_at(end);
+        // Past the bytes by at most a record's size where a pointer overran them; anything else is no place in them.
+        match usize::from_str_radix(digits, 16).map(|address| address.wrapping_sub(base)) {
+            Ok(position) if position <= bytes.len().saturating_add(BODY_MAX as usize) => {
+                told.push_str(&position.to_string());
+            }
+            _ => told.push_str("outside"),
         }
-        rest = behind;
+        told.push_str(rest);
+        if told.len() >= 400 {
+            break;
+        }
     }
-    text.push_str(rest);
-    text.truncate(text.floor_char_boundary(400));
-    text
+    told.truncate(told.floor_char_boundary(400));
+    told
 }
 
 /// Reads a body into an owned record. For control messages, clients and tests; it allocates.
@@ -98,7 +103,7 @@ where
     rkyv::deserialize::<M, BoxedError>(archived).map_err(|error| DecodeError::Archive {
         opcode: M::OPCODE,
         size: body.len(),
-        reason: reason_of(&error, body),
+        reason: shortened(&error, body),
     })
 }
 
@@ -183,7 +188,7 @@ pub fn decode_reject(opcode: Opcode, body: &[u8]) -> Result<Reject, DecodeError>
     rkyv::from_bytes::<Reject, BoxedError>(body).map_err(|error| DecodeError::Archive {
         opcode,
         size: body.len(),
-        reason: reason_of(&error, body),
+        reason: shortened(&error, body),
     })
 }
 
@@ -211,7 +216,7 @@ where
     });
     *out = taken;
     let refused = match result {
-        Err(error) => Some(EncodeError::Archive { opcode, reason: reason_of(&error, &[]) }),
+        Err(error) => Some(EncodeError::Archive { opcode, reason: shortened(&error, &out[start..]) }),
         Ok(_) => {
             let found = out.len() - start - HEADER_SIZE;
             let accepted = opcode.body_max();

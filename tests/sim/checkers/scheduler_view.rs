@@ -68,12 +68,17 @@ impl SchedulerView {
             + event.launched.len()
             + event.completed.len();
         let containers = event.launched.len() + event.completed.len();
-        if containers > CONTAINERS_PER_NODE_MAX {
+        // Completions are refused from twice a node's containers on, launches are among them.
+        if containers > 4 * CONTAINERS_PER_NODE_MAX {
             return Err(format!("an event of {} carries {containers} containers", event.node));
         }
         if facts > 3 {
             coverage.hit(Kind::Folded);
         }
+        // Completions come first: they are about what ran before anything else the event tells.
+        let before = self.nodes.get(&key).map(|entry| entry.handle);
+        let is_one = event.removed.is_none() && event.added.is_none() && before == Some(event.node);
+        self.see_completed(event, key, is_one, coverage)?;
         if let Some(removed) = &event.removed {
             let Some(old) = self.nodes.remove(&key) else {
                 return Err(format!("{} is removed ({:?}) and was not there", removed.node, removed.reason));
@@ -105,8 +110,7 @@ impl SchedulerView {
             }
         }
         let Some(entry) = self.nodes.get_mut(&key) else {
-            // Of a registration that ended before the scheduler heard of it, the completions are still told.
-            self.see_completed(event, None, false)?;
+            // Of a registration that ended before the scheduler heard of it, only the completions are told.
             let has_news = event.was_interrupted
                 || event.usability.is_some()
                 || event.capability.is_some()
@@ -119,7 +123,6 @@ impl SchedulerView {
                 Ok(())
             };
         };
-        let has_new_handle = entry.handle != event.node;
         entry.handle = event.node;
         if event.was_interrupted {
             coverage.hit(Kind::Interrupted);
@@ -144,40 +147,35 @@ impl SchedulerView {
                 ));
             }
         }
-        for report in &event.completed {
-            coverage.hit(Kind::Completed);
-            entry.running.remove(&report.container_id);
-        }
         if !event.increased.is_empty() {
             coverage.hit(Kind::Increased);
         }
-        self.see_completed(event, Some(key), has_new_handle)
+        Ok(())
     }
 
     fn see_completed(
         &mut self,
         event: &NodeEvent,
-        key: Option<(u8, u32)>,
-        has_new_handle: bool,
+        key: (u8, u32),
+        is_one: bool,
+        coverage: &mut Coverage,
     ) -> Result<(), String> {
-        // Where a registration ended or began within the event, its completions and those of the next are not told
-        // apart.
-        let is_one = event.removed.is_none() && event.added.is_none() && !has_new_handle;
-        let entry = key.filter(|_| is_one).and_then(|key| self.nodes.get_mut(&key));
-        if let Some(entry) = entry {
-            // One the ResourceManager took for gone, or that a fence stopped, may turn out to run, and end again.
-            for report in event.completed.iter().filter(|report| report.exit_status != EXIT_STATUS_ABORTED) {
-                if entry.completed.insert(report.container_id, event.node) == Some(event.node) {
-                    return Err(format!("{} is complete again on {}", report.container_id, event.node));
-                }
-            }
-        }
         for report in &event.completed {
+            coverage.hit(Kind::Completed);
+            let id = report.container_id;
             if report.state != ContainerState::Complete {
-                return Err(format!("{} is complete and {:?}", report.container_id, report.state));
+                return Err(format!("{id} is complete and {:?}", report.state));
             }
-            self.seen.insert(report.container_id);
-            self.ever_seen.insert(report.container_id);
+            self.seen.insert(id);
+            self.ever_seen.insert(id);
+            let Some(entry) = self.nodes.get_mut(&key) else { continue };
+            entry.running.remove(&id);
+            // Where a registration ended or began within the event, its completions and those of the next are not told
+            // apart. One the ResourceManager took for gone, or that a fence stopped, may turn out to run, and end again.
+            let is_counted = is_one && report.exit_status != EXIT_STATUS_ABORTED;
+            if is_counted && entry.completed.insert(id, event.node) == Some(event.node) {
+                return Err(format!("{id} is complete again on {}", event.node));
+            }
         }
         Ok(())
     }

@@ -176,7 +176,10 @@ impl ShardModel {
                 counters.invalid_transitions, self.invalid_expected
             ));
         }
-        self.is_held = counters.is_brake_engaged && self.counters.is_brake_engaged;
+        // It may also have been released and engaged again within the call; that counts as another time.
+        self.is_held = counters.is_brake_engaged
+            && self.counters.is_brake_engaged
+            && counters.brakes == self.counters.brakes;
         if counters.is_brake_engaged {
             self.brake_seen_ms = self.clock.live_ms();
         }
