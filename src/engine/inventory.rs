@@ -5,14 +5,14 @@
 //!
 //! Differs from YARN: containers it did not place are accepted. YARN orders unknown ones cleaned up, and there is no
 //! scheduler yet that could know any. For the same reason an application is over, as far as a node is concerned, when
-//! its last container there is complete.
+//! nothing of it has run there for [`Inventory::CLEANUP_AFTER`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, NodeHandle};
 
 use super::event::{ContainerReport, NodeCommand, NodeEvent, NodeOrder, Usability};
-use super::time::Instant;
+use super::time::{Duration, Instant};
 
 /// Containers by id, with memory and virtual cores.
 type Containers = BTreeMap<ContainerId, (u64, u32)>;
@@ -61,15 +61,35 @@ impl Totals {
     }
 }
 
+/// An application whose last container on a node is complete.
+#[derive(Clone, Copy, Debug)]
+struct IdleApplication {
+    due: Instant,
+    node: NodeHandle,
+    application_id: ApplicationId,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Inventory {
     /// By shard and row: the identity that stays while a node registers again and keeps its containers.
     shards: Vec<Vec<Node>>,
     totals: Totals,
+    /// By due time, oldest first.
+    idle: VecDeque<IdleApplication>,
 }
 
 impl Inventory {
+    /// How long nothing of an application must have run on a node before the node is told that it is over.
+    ///
+    /// Not at once: a node that comes back reports what completed before it has reported what runs, and an order in
+    /// between killed containers that were alive (found by the simulator). Ten seconds are several beats and a full report.
+    pub const CLEANUP_AFTER: Duration = Duration::from_secs(10);
+
+    /// Most applications waiting for that. Beyond it the oldest is forgotten: its node keeps the application's files,
+    /// and a graceful decommission waits for its deadline.
+    pub const IDLE_MAX: usize = 65_536;
+
     /// Without nodes.
     #[must_use]
     pub fn new() -> Self {
@@ -83,7 +103,7 @@ impl Inventory {
     }
 
     /// Takes in what happened to a node, and appends the orders that follow from it.
-    pub fn handle_node_event(&mut self, _now: Instant, event: NodeEvent, commands: &mut Vec<NodeCommand>) {
+    pub fn handle_node_event(&mut self, now: Instant, event: NodeEvent, commands: &mut Vec<NodeCommand>) {
         let (shard, row) = (usize::from(event.node.shard()), event.node.row() as usize);
         if self.shards.len() <= shard {
             self.shards.resize_with(shard + 1, Vec::new);
@@ -131,13 +151,43 @@ impl Inventory {
             }
         }
         for report in &event.completed {
-            let mut order = |order| commands.push(NodeCommand { node: event.node, order, is_urgent: false });
-            order(NodeOrder::RemoveContainer(report.container_id));
+            let order = NodeOrder::RemoveContainer(report.container_id);
+            commands.push(NodeCommand { node: event.node, order, is_urgent: false });
             let application_id = report.container_id.application_id();
             if node.usability.is_some() && !has_containers_of(node, application_id) {
-                order(NodeOrder::CleanupApplication(application_id));
+                if self.idle.len() >= Self::IDLE_MAX {
+                    self.idle.pop_front();
+                }
+                self.idle.push_back(IdleApplication {
+                    due: now + Self::CLEANUP_AFTER,
+                    node: event.node,
+                    application_id,
+                });
             }
         }
+    }
+
+    /// Time has passed: tells nodes which applications are over. One whose registration has ended since is dropped by
+    /// its shard.
+    pub fn handle_tick(&mut self, now: Instant, commands: &mut Vec<NodeCommand>) {
+        while let Some(idle) = self.idle.pop_front_if(|idle| idle.due <= now) {
+            let node = self
+                .shards
+                .get(usize::from(idle.node.shard()))
+                .and_then(|nodes| nodes.get(idle.node.row() as usize));
+            if node
+                .is_some_and(|node| node.usability.is_some() && !has_containers_of(node, idle.application_id))
+            {
+                let order = NodeOrder::CleanupApplication(idle.application_id);
+                commands.push(NodeCommand { node: idle.node, order, is_urgent: false });
+            }
+        }
+    }
+
+    /// When [`Inventory::handle_tick`] has something to do next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.idle.front().map(|idle| idle.due)
     }
 
     /// What runs on a node, in the order of ids.
@@ -278,11 +328,16 @@ mod tests {
         assert_eq!(orders, [NodeOrder::RemoveContainer(a)]);
         let completed = vec![report(b, ContainerState::Complete)];
         let orders = step(&mut inventory, NodeEvent { completed, ..NodeEvent::new(NODE) });
-        assert_eq!(
-            orders,
-            [NodeOrder::RemoveContainer(b), NodeOrder::CleanupApplication(b.application_id())],
-            "nothing of the application is left on the node"
-        );
+        assert_eq!(orders, [NodeOrder::RemoveContainer(b)]);
+        // Nothing of the application is left on the node, and stays away.
+        let due = inventory.next_deadline().unwrap();
+        let mut commands = Vec::new();
+        inventory.handle_tick(due - Duration::from_millis(1), &mut commands);
+        assert!(commands.is_empty());
+        inventory.handle_tick(due, &mut commands);
+        let orders: Vec<_> = commands.into_iter().map(|command| command.order).collect();
+        assert_eq!(orders, [NodeOrder::CleanupApplication(b.application_id())]);
+        assert_eq!(inventory.next_deadline(), None);
         assert_eq!(inventory.totals().used_permille(), 0);
 
         let unhealthy = NodeEvent {
@@ -310,6 +365,22 @@ mod tests {
         let totals = inventory.totals();
         assert_eq!((totals.nodes, totals.running_containers, totals.completed), (1, 0, 1));
         assert_eq!(inventory.containers(NODE).count(), 0);
+    }
+
+    /// A node comes back; its first beat completes one container, its full report a beat later names another of the same
+    /// application. The application was taken for over in between, and the second container was killed.
+    #[test]
+    fn an_application_is_not_over_while_a_node_is_still_reporting() {
+        let mut inventory = Inventory::new();
+        step(&mut inventory, added());
+        let completed = vec![report(container(1, 1), ContainerState::Complete)];
+        let orders = step(&mut inventory, NodeEvent { completed, ..NodeEvent::new(NODE) });
+        assert_eq!(orders, [NodeOrder::RemoveContainer(container(1, 1))]);
+        let launched = vec![report(container(1, 2), ContainerState::Running)];
+        step(&mut inventory, NodeEvent { launched, ..NodeEvent::new(NODE) });
+        let mut commands = Vec::new();
+        inventory.handle_tick(Instant::from_millis(3_600_000), &mut commands);
+        assert!(commands.is_empty(), "{commands:?}");
     }
 
     #[test]

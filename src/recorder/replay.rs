@@ -205,6 +205,10 @@ impl Role {
                 inventory.handle_node_event(now, *event, &mut Vec::new());
                 Some(now)
             }
+            (Self::Inventory(inventory), Record::Tick { now, .. }) => {
+                inventory.handle_tick(now, &mut Vec::new());
+                Some(now)
+            }
             (Self::Inventory(_), _) => None,
         }
     }

@@ -215,6 +215,16 @@ impl InventoryStepper {
         }
     }
 
+    /// [`Inventory::handle_tick`].
+    pub fn handle_tick(&mut self, now: Instant, commands: &mut Vec<NodeCommand>) {
+        self.deck.input(|| Record::Tick { now, busy_permille: 0 });
+        let from = commands.len();
+        self.inventory.handle_tick(now, commands);
+        for command in commands.iter().skip(from) {
+            self.deck.output(command);
+        }
+    }
+
     /// Ends a cycle. Returns the hash of everything so far, if hashing.
     pub fn end_cycle(&mut self) -> Option<u64> {
         self.deck.end_cycle()

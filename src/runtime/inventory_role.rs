@@ -31,7 +31,7 @@ pub(super) struct InventoryRole {
     stepper: InventoryStepper,
     links: Vec<ShardLink>,
     scratch: Vec<NodeCommand>,
-    /// Orders a ring had no room for. No event is taken while there are any, so it holds one event's orders at most.
+    /// Orders a ring had no room for. No event is taken while there are any, so it holds one event's (or tick's) orders at most.
     waiting: VecDeque<NodeCommand>,
 }
 
@@ -58,6 +58,12 @@ impl InventoryRole {
                 self.send_waiting();
             }
         }
+        if self.waiting.is_empty() && self.next_deadline().is_some_and(|deadline| deadline <= now) {
+            items += 1;
+            self.stepper.handle_tick(now, &mut self.scratch);
+            self.waiting.extend(self.scratch.drain(..));
+            self.send_waiting();
+        }
         if items > 0 {
             self.stepper.end_cycle();
             for link in &self.links {
@@ -77,6 +83,10 @@ impl InventoryRole {
                 return;
             }
         }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.stepper.inventory().next_deadline()
     }
 
     /// Tells every shard how much of the cluster is in use, where that changed. Called now and then, not per event.

@@ -429,7 +429,8 @@ impl DutyCycle for EngineThread {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.shard.next_deadline()
+        let of_inventory = self.inventory.as_ref().and_then(InventoryRole::next_deadline);
+        self.shard.next_deadline().into_iter().chain(of_inventory).min()
     }
 
     fn is_done(&self) -> bool {

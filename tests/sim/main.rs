@@ -18,8 +18,6 @@
     reason = "a test that cannot go on fails, and tells its story"
 )]
 
-#![allow(clippy::unwrap_used, reason = "a simulation that cannot go on fails by panicking")]
-
 mod chance;
 mod checkers;
 mod coverage;

@@ -189,6 +189,8 @@ impl ResourceManager {
             self.inventory.handle_node_event(now, event, &mut orders);
             self.commands.extend(orders.drain(..).map(|order| (shard, order)));
         }
+        self.inventory.handle_tick(now, &mut orders);
+        self.commands.extend(orders.drain(..).map(|order| (usize::from(order.node.shard()), order)));
         if self.commands.len() > COMMAND_RING_MAX {
             return Err(format!("{} orders wait for shards", self.commands.len()));
         }
