@@ -35,6 +35,7 @@ const CUT_DELAY: Duration = Duration::from_millis(100);
 /// See the module.
 pub(crate) struct Net {
     ports: RefCell<Vec<ShardPort>>,
+    shard_count: usize,
     pub(super) streams: RefCell<StreamTable>,
     pub(super) metrics: Arc<TransportMetrics>,
     waker: Arc<NetWaker>,
@@ -66,6 +67,7 @@ impl Net {
         clock: Clock,
     ) -> Rc<Self> {
         Rc::new(Self {
+            shard_count: ports.len(),
             ports: RefCell::new(ports),
             streams: RefCell::new(StreamTable::new(index, settings.slow_reader_size)),
             metrics,
@@ -80,8 +82,9 @@ impl Net {
     }
 
     /// How many shards there are.
-    pub(super) fn shard_count(&self) -> usize {
-        self.ports.borrow().len()
+    #[inline]
+    pub(super) const fn shard_count(&self) -> usize {
+        self.shard_count
     }
 
     /// Sends a frame to a shard.
