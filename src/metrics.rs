@@ -60,7 +60,7 @@ impl Count {
 /// A net thread's numbers.
 #[derive(Debug, Default)]
 pub struct TransportMetrics {
-    /// Open connections.
+    /// Open connections, with handshakes under way.
     pub connections: Count,
     /// Handshakes that led to a connection.
     pub handshakes_accepted: Count,
@@ -114,9 +114,22 @@ impl TransportMetrics {
 #[derive(Debug, Default)]
 pub struct ShardGauge {
     counters: ArcSwap<ShardCounters>,
-    queue_depth: Count,
-    pushes_dropped: Count,
-    commands_refused: Count,
+    role: ArcSwap<RoleCounters>,
+}
+
+/// What a shard's role counts around the engine: its rings, and what did not fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoleCounters {
+    /// Frame batches waiting.
+    pub frame_batches: u64,
+    /// Node events on their way to the inventory.
+    pub node_events: u64,
+    /// Orders waiting.
+    pub node_commands: u64,
+    /// Pushes dropped; the next beat carries the same.
+    pub pushes_dropped: u64,
+    /// Orders for nodes whose list was full.
+    pub commands_refused: u64,
 }
 
 impl ShardGauge {
@@ -128,10 +141,14 @@ impl ShardGauge {
     }
 
     /// Publishes what the role counts around the engine.
-    pub fn publish_role(&self, queue_depth: u64, pushes_dropped: u64, commands_refused: u64) {
-        self.queue_depth.set(queue_depth);
-        self.pushes_dropped.set(pushes_dropped);
-        self.commands_refused.set(commands_refused);
+    pub fn publish_role(&self, counters: &RoleCounters) {
+        self.role.store(Arc::new(*counters));
+    }
+
+    /// The last of those published.
+    #[must_use]
+    pub fn role(&self) -> RoleCounters {
+        **self.role.load()
     }
 
     /// The last counters published.
@@ -382,7 +399,7 @@ fn encode_transports(writer: &mut Writer<'_, '_>, nets: &[(String, Arc<Transport
         writer.counter(name, help, "net", nets.iter().map(|(net, m)| (net.as_str(), read(m).get())))?;
     }
     let gauges: [(&str, &str, Read); 2] = [
-        ("connections", "Open connections", |m| &m.connections),
+        ("connections", "Open connections, with handshakes under way", |m| &m.connections),
         ("net_queue_depth", "Batches on their way to the shards", |m| &m.queue_depth),
     ];
     for (name, help, read) in gauges {
@@ -438,12 +455,25 @@ fn encode_shards(
     for (name, help, read) in values {
         writer.gauge(name, help, "shard", shards.iter().map(|(shard, c)| (shard.as_str(), read(c))))?;
     }
-    let depth = gauges.iter().map(|(shard, g)| (shard.as_str(), g.queue_depth.get() as f64));
-    writer.gauge("shard_queue_depth", "Frame batches waiting for the shard", "shard", depth)?;
-    let dropped = gauges.iter().map(|(shard, g)| (shard.as_str(), g.pushes_dropped.get()));
-    writer.counter("pushes_dropped", "Pushes dropped; the next beat carries the same", "shard", dropped)?;
-    let refused = gauges.iter().map(|(shard, g)| (shard.as_str(), g.commands_refused.get()));
-    writer.counter("commands_refused", "Orders for nodes whose list was full", "shard", refused)
+    type ReadRole = fn(&RoleCounters) -> u64;
+    let roles: Vec<(&str, RoleCounters)> =
+        gauges.iter().map(|(shard, gauge)| (shard.as_str(), gauge.role())).collect();
+    let depths: [(&str, &str, ReadRole); 3] = [
+        ("shard_queue_depth", "Frame batches waiting for the shard", |r| r.frame_batches),
+        ("node_event_queue_depth", "Node events on their way to the inventory", |r| r.node_events),
+        ("node_command_queue_depth", "Orders waiting for the shard", |r| r.node_commands),
+    ];
+    for (name, help, read) in depths {
+        writer.gauge(name, help, "shard", roles.iter().map(|(shard, role)| (*shard, read(role) as f64)))?;
+    }
+    let counters: [(&str, &str, ReadRole); 2] = [
+        ("pushes_dropped", "Pushes dropped; the next beat carries the same", |r| r.pushes_dropped),
+        ("commands_refused", "Orders for nodes whose list was full", |r| r.commands_refused),
+    ];
+    for (name, help, read) in counters {
+        writer.counter(name, help, "shard", roles.iter().map(|(shard, role)| (*shard, read(role))))?;
+    }
+    Ok(())
 }
 
 fn encode_roles(writer: &mut Writer<'_, '_>, roles: &[(String, CycleStats)]) -> fmt::Result {

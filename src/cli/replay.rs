@@ -100,10 +100,11 @@ fn role_json(role: &RoleReport) -> serde_json::Value {
     })
 }
 
-const fn end(end: TapeEnd) -> &'static str {
+const fn end(end: Option<TapeEnd>) -> &'static str {
     match end {
-        TapeEnd::Clean => "whole",
-        TapeEnd::Truncated => "truncated",
-        TapeEnd::Cut => "cut by a crash",
+        Some(TapeEnd::Clean) => "whole",
+        Some(TapeEnd::Truncated) => "truncated",
+        Some(TapeEnd::Cut) => "cut by a crash",
+        None => "not read to its end",
     }
 }

@@ -143,18 +143,41 @@ pub struct AnswerRef {
     pub stream: StreamRef,
 }
 
-/// Answers and pushes of a shard, whole frames, in the order they are to be written.
+/// Answers or pushes of a shard, whole frames, in the order they are to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerBatch {
     bytes: Vec<u8>,
     answers: Vec<AnswerRef>,
+    is_pushes: bool,
+}
+
+/// Neighbouring answers of an [`AnswerBatch`] for the same stream, to be written in one piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerRun<'a> {
+    /// Where they go.
+    pub stream: StreamRef,
+    /// Their bytes.
+    pub bytes: &'a [u8],
+    /// How many there are.
+    pub count: u32,
 }
 
 impl AnswerBatch {
     /// A batch that does not allocate until it is past this size.
     #[must_use]
     pub fn with_capacity(bytes: usize, answers: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), answers: Vec::with_capacity(answers) }
+        Self { bytes: Vec::with_capacity(bytes), answers: Vec::with_capacity(answers), is_pushes: false }
+    }
+
+    /// Says that these are pushes: nobody waits for them.
+    pub const fn mark_as_pushes(&mut self) {
+        self.is_pushes = true;
+    }
+
+    /// True for pushes.
+    #[must_use]
+    pub const fn is_pushes(&self) -> bool {
+        self.is_pushes
     }
 
     /// Appends an answer that `write` appends to the bytes it is given.
@@ -176,6 +199,7 @@ impl AnswerBatch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.answers.clear();
+        self.is_pushes = false;
     }
 
     /// How many answers.
@@ -216,12 +240,12 @@ impl AnswerBatch {
         self.bytes.get(start..start + answer.size as usize).unwrap_or_default()
     }
 
-    /// Runs of neighbouring answers for the same stream: the stream and their bytes, to be written in one piece.
-    pub fn runs(&self) -> impl Iterator<Item = (StreamRef, &[u8])> {
+    /// Runs of neighbouring answers for the same stream.
+    pub fn runs(&self) -> impl Iterator<Item = AnswerRun<'_>> {
         self.answers.chunk_by(|left, right| left.stream == right.stream).filter_map(|run| {
             let (first, last) = (run.first()?, run.last()?);
             let bytes = self.bytes.get(first.offset as usize..(last.offset + last.size) as usize)?;
-            Some((first.stream, bytes))
+            Some(AnswerRun { stream: first.stream, bytes, count: run.len() as u32 })
         })
     }
 }
@@ -238,8 +262,8 @@ mod tests {
         batch.push(a, b"22");
         batch.push(b, b"3");
         batch.push(a, b"4");
-        let runs: Vec<_> = batch.runs().collect();
-        assert_eq!(runs, [(a, &b"122"[..]), (b, &b"3"[..]), (a, &b"4"[..])]);
+        let runs: Vec<_> = batch.runs().map(|run| (run.stream, run.bytes, run.count)).collect();
+        assert_eq!(runs, [(a, &b"122"[..], 2), (b, &b"3"[..], 1), (a, &b"4"[..], 1)]);
     }
 
     #[test]

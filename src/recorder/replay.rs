@@ -57,7 +57,7 @@ pub struct Divergence {
 /// What replaying one role showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleReport {
-    /// The tape's name, for example `shard-0`.
+    /// The tape, as a path within the recording: `1700000000000/shard-0`.
     pub role: String,
     /// Version of Heddle that recorded.
     pub version: String,
@@ -69,8 +69,8 @@ pub struct RoleReport {
     pub frames: u64,
     /// Time of the last input.
     pub until: Instant,
-    /// How the tape ended.
-    pub end: TapeEnd,
+    /// How the tape ended; `None` where it was not read to its end because of a divergence.
+    pub end: Option<TapeEnd>,
     /// Hash of all output.
     pub output: u64,
     /// The first difference, if any; the role is not stepped past it.
@@ -92,17 +92,17 @@ impl ReplayReport {
     }
 }
 
-/// Replays every tape in `folder`.
+/// Replays every tape in `folder`, and in its folders: each start of a ResourceManager records into one of its own.
 ///
 /// # Errors
 /// [`ReplayError`] where a tape cannot be read. A role that says something else is no error but a divergence.
 pub fn replay(folder: &Path) -> Result<ReplayReport, ReplayError> {
-    let in_folder = |error| ReplayError::Folder { folder: folder.to_owned(), error };
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(in_folder)? {
-        let path = entry.map_err(in_folder)?.path();
-        if path.extension().is_some_and(|extension| extension == "tape") {
-            paths.push(path);
+    for entry in entries(folder)? {
+        if entry.is_dir() {
+            paths.extend(entries(&entry)?.into_iter().filter(|path| is_tape(path)));
+        } else if is_tape(&entry) {
+            paths.push(entry);
         }
     }
     if paths.is_empty() {
@@ -111,15 +111,28 @@ pub fn replay(folder: &Path) -> Result<ReplayReport, ReplayError> {
     paths.sort();
     let mut report = ReplayReport::default();
     for path in paths {
-        let role = replay_tape(&path).map_err(|error| ReplayError::Tape { path, error })?;
+        let mut role = match replay_tape(&path) {
+            Ok(role) => role,
+            Err(error) => return Err(ReplayError::Tape { path, error }),
+        };
+        role.role = path.strip_prefix(folder).unwrap_or(&path).with_extension("").display().to_string();
         report.roles.push(role);
     }
     Ok(report)
 }
 
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, ReplayError> {
+    let in_folder = |error| ReplayError::Folder { folder: folder.to_owned(), error };
+    let entries = std::fs::read_dir(folder).map_err(in_folder)?;
+    entries.map(|entry| Ok(entry.map_err(in_folder)?.path())).collect()
+}
+
+fn is_tape(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "tape")
+}
+
 fn replay_tape(path: &Path) -> Result<RoleReport, TapeError> {
     let (mut tape, header) = TapeReader::open(BufReader::with_capacity(1 << 20, File::open(path)?))?;
-    let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let (version, mut role) = match header {
         Header::Shard { version, settings } => {
             (version, Role::Shard(Box::new(ShardStepper::for_replay(*settings)), AnswerBatch::default()))
@@ -127,13 +140,13 @@ fn replay_tape(path: &Path) -> Result<RoleReport, TapeError> {
         Header::Inventory { version } => (version, Role::Inventory(InventoryStepper::for_replay())),
     };
     let mut report = RoleReport {
-        role: name,
+        role: String::new(),
         version,
         cycles: 0,
         inputs: 0,
         frames: 0,
         until: Instant::ZERO,
-        end: TapeEnd::Cut,
+        end: None,
         output: 0,
         divergence: None,
     };
@@ -158,7 +171,7 @@ fn replay_tape(path: &Path) -> Result<RoleReport, TapeError> {
             report.until = now;
         }
     }
-    report.end = tape.end().unwrap_or(TapeEnd::Cut);
+    report.end = tape.end();
     Ok(report)
 }
 
@@ -179,11 +192,6 @@ impl Role {
                 Record::Frames { now, .. } => {
                     answers.clear();
                     shard.handle_frames(now, batch, 0, answers);
-                    Some(now)
-                }
-                Record::FramesGoOn { now, first } => {
-                    answers.clear();
-                    shard.handle_frames(now, batch, first as usize, answers);
                     Some(now)
                 }
                 Record::ShardCommand { now, command } => {

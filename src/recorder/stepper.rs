@@ -79,6 +79,12 @@ impl Deck {
         }
     }
 
+    fn flush_tape(&mut self, now: Instant) {
+        if let Some(tape) = &mut self.tape {
+            tape.flush(now);
+        }
+    }
+
     fn end_cycle(&mut self) -> Option<u64> {
         let output = self.hash.as_ref()?.0.digest();
         if let Some(tape) = &mut self.tape {
@@ -119,11 +125,8 @@ impl ShardStepper {
         answers: &mut AnswerBatch,
     ) -> usize {
         if let Some(tape) = &mut self.deck.tape {
-            if first == 0 {
-                tape.record_frames(now, batch);
-            } else {
-                tape.record(&Record::FramesGoOn { now, first: u32::try_from(first).unwrap_or(u32::MAX) });
-            }
+            // What is left of a batch is recorded again: other batches may have come in between.
+            tape.record_frames(now, batch, first);
         }
         let from = answers.len();
         let taken = self.shard.handle_frames(now, batch, first, answers, &mut self.outbox);
@@ -159,6 +162,11 @@ impl ShardStepper {
         self.deck.input(|| Record::PollNodeEvent);
         self.deck.output(&event);
         Some(event)
+    }
+
+    /// Sends what is recorded to the disk now and then, so that a crash costs seconds of it. Called between cycles.
+    pub fn flush_tape(&mut self, now: Instant) {
+        self.deck.flush_tape(now);
     }
 
     /// Ends a cycle: what is in the outbox goes into the hash. Returns the hash of everything so far, if hashing.
@@ -223,6 +231,11 @@ impl InventoryStepper {
         for command in commands.iter().skip(from) {
             self.deck.output(command);
         }
+    }
+
+    /// As [`ShardStepper::flush_tape`].
+    pub fn flush_tape(&mut self, now: Instant) {
+        self.deck.flush_tape(now);
     }
 
     /// Ends a cycle. Returns the hash of everything so far, if hashing.

@@ -62,13 +62,6 @@ pub enum Record {
         /// Where each came from and its size.
         frames: Vec<(StreamRef, PeerId, u32)>,
     },
-    /// The rest of the last frames, after the answers were sent.
-    FramesGoOn {
-        /// When.
-        now: Instant,
-        /// Index of the first.
-        first: u32,
-    },
     /// A message for the shard.
     ShardCommand {
         /// When.

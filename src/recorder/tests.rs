@@ -22,7 +22,7 @@ fn record(folder: &Path, cycles: u64) -> Vec<u8> {
         for frame in 0..cycle % 5 {
             batch.push(&vec![cycle as u8; frame as usize], StreamRef::new(0, frame as u32, 1), PeerId(cycle));
         }
-        tape.record_frames(Instant::from_millis(cycle), &batch);
+        tape.record_frames(Instant::from_millis(cycle), &batch, 0);
         tape.record(&Record::Tick { now: Instant::from_millis(cycle), busy_permille: 3 });
         tape.end_cycle(cycle * 7);
     }

@@ -19,6 +19,9 @@ use crate::ring::{Full, SpscConsumer, SpscProducer, spsc};
 /// Blocks on their way to the recorder: 64 MiB, half a second of recording at the highest rate measured.
 const BLOCKS: usize = 64;
 
+/// A role sends what it has recorded at least this often, so that a crash costs no more.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
 /// How long the recorder sleeps when there is nothing to write.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -60,6 +63,7 @@ pub struct TapeWriter {
     full: SpscProducer<Vec<u8>>,
     empty: SpscConsumer<Vec<u8>>,
     status: TapeStatus,
+    sent: Instant,
 }
 
 impl TapeWriter {
@@ -70,15 +74,28 @@ impl TapeWriter {
         }
     }
 
-    /// Adds frames. Cost: one copy of them.
-    pub fn record_frames(&mut self, now: Instant, batch: &FrameBatch) {
+    /// Adds the frames of a batch from `first` on. Cost: one copy of them.
+    pub fn record_frames(&mut self, now: Instant, batch: &FrameBatch, first: usize) {
         if !self.status.is_recording() {
             return;
         }
-        let frames = batch.frames().iter().map(|frame| (frame.stream, frame.peer, frame.size)).collect();
-        encode(&mut self.block, &Record::Frames { now, frames });
-        for frame in batch.frames() {
+        let frames = batch.frames().get(first..).unwrap_or_default();
+        let index = frames.iter().map(|frame| (frame.stream, frame.peer, frame.size)).collect();
+        encode(&mut self.block, &Record::Frames { now, frames: index });
+        for frame in frames {
             self.block.extend_from_slice(batch.frame_bytes(frame));
+        }
+        // A cycle may take batches of every net thread: a block holds whole records, not whole cycles.
+        if self.block.len() >= BLOCK_SIZE {
+            self.send();
+        }
+    }
+
+    /// Sends what there is if nothing was sent for [`FLUSH_EVERY`]. Called between cycles.
+    pub fn flush(&mut self, now: Instant) {
+        if !self.block.is_empty() && now.since(self.sent) >= FLUSH_EVERY {
+            self.sent = now;
+            self.send();
         }
     }
 
@@ -118,6 +135,8 @@ struct Tape {
     /// Bytes that may still be written.
     room: u64,
     is_open: bool,
+    /// Something is in the file's buffer.
+    is_dirty: bool,
 }
 
 /// The recorder's thread; ends when every role's end is dropped.
@@ -170,10 +189,11 @@ pub fn start(
             full: full_in,
             empty: empty_out,
             status: status.clone(),
+            sent: Instant::ZERO,
         });
         statuses.push(status.clone());
         let room = size_max / tapes.len().max(1) as u64;
-        files.push(Tape { path, file, full, empty, status, room, is_open: true });
+        files.push(Tape { path, file, full, empty, status, room, is_open: true, is_dirty: true });
     }
     let thread = thread::Builder::new().name("rm-recorder".to_owned()).spawn(move || write(files))?;
     Ok((writers, statuses, RecorderThread(thread)))
@@ -197,6 +217,12 @@ fn write(mut tapes: Vec<Tape>) {
             }
         }
         if !did_work {
+            for tape in tapes.iter_mut().filter(|tape| tape.is_open && tape.is_dirty) {
+                if let Err(error) = tape.file.flush() {
+                    tracing::error!(tape = %tape.path.display(), %error, "cannot write the recording");
+                }
+                tape.is_dirty = false;
+            }
             thread::park_timeout(PAUSE);
         }
     }
@@ -222,6 +248,7 @@ impl Tape {
             self.file.write_all(&u32::try_from(block.len()).map_err(io::Error::other)?.to_le_bytes())?;
             self.file.write_all(&u32::try_from(stored.len()).map_err(io::Error::other)?.to_le_bytes())?;
             self.file.write_all(&stored)?;
+            self.is_dirty = true;
             block.clear();
             let _ = self.empty.offer(block);
             return Ok(true);

@@ -24,6 +24,8 @@ pub(super) struct ShardLink {
     pub(super) sleeper: Arc<Sleeper>,
     /// The cluster's load as this shard was told last.
     pub(super) told_permille: u16,
+    /// Events were taken from it or orders sent to it in this cycle: if it sleeps, it has something to do.
+    pub(super) is_touched: bool,
 }
 
 /// See the module.
@@ -53,6 +55,9 @@ impl InventoryRole {
                     break;
                 };
                 items += 1;
+                if let Some(link) = self.links.get_mut(index) {
+                    link.is_touched = true;
+                }
                 self.stepper.handle_node_event(now, event, &mut self.scratch);
                 self.waiting.extend(self.scratch.drain(..));
                 self.send_waiting();
@@ -66,10 +71,10 @@ impl InventoryRole {
         }
         if items > 0 {
             self.stepper.end_cycle();
-            for link in &self.links {
-                if link.commands.depth() > 0 {
-                    link.sleeper.notify(false);
-                }
+        }
+        for link in &mut self.links {
+            if core::mem::take(&mut link.is_touched) {
+                link.sleeper.notify(false);
             }
         }
         items
@@ -78,7 +83,12 @@ impl InventoryRole {
     fn send_waiting(&mut self) {
         while let Some(command) = self.waiting.pop_front() {
             let Some(link) = self.links.get_mut(usize::from(command.node.shard())) else { continue };
+            link.is_touched = true;
             if let Err(Full(command)) = link.commands.offer(command) {
+                if link.commands.is_abandoned() {
+                    // The shard has ended; its nodes are told again after the next registration.
+                    continue;
+                }
                 self.waiting.push_front(command);
                 return;
             }
@@ -103,12 +113,21 @@ impl InventoryRole {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        self.links.iter().any(|link| !link.events.is_empty())
+        // With orders that found no room, events have to wait: the shard wakes us when it has taken some.
+        self.waiting.is_empty() && self.links.iter().any(|link| !link.events.is_empty())
     }
 
-    /// True when every shard has ended and all it said was taken.
+    pub(super) fn flush_tape(&mut self, now: Instant) {
+        self.stepper.flush_tape(now);
+    }
+
+    /// True when every other shard has ended and all that any said was taken.
     pub(super) fn is_drained(&self) -> bool {
-        self.waiting.is_empty() && !self.has_work()
+        let (own, others) =
+            self.links.split_first().map_or((None, &[][..]), |(own, others)| (Some(own), others));
+        // Orders that still wait are for shards that have ended or are about to.
+        own.is_none_or(|link| link.events.is_empty())
+            && others.iter().all(|link| link.events.is_abandoned() && link.events.is_empty())
     }
 
     pub(super) const fn inventory(&self) -> &Inventory {

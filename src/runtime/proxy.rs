@@ -75,8 +75,16 @@ pub struct ShardPort {
     answers_back: SpscProducer<AnswerBatch>,
     sleeper: Arc<Sleeper>,
     filling: Option<FrameBatch>,
-    /// Set when the net thread will send nothing more.
-    is_drained: Arc<AtomicBool>,
+    flags: Arc<Flags>,
+}
+
+/// What the two ends tell each other besides batches.
+#[derive(Debug, Default)]
+struct Flags {
+    /// Written by the net thread: it will send nothing more.
+    is_drained: AtomicBool,
+    /// Written by the shard (true) when it had no empty batch for answers, by the net thread (false) when it sent one.
+    wants_empty: AtomicBool,
 }
 
 impl ShardPort {
@@ -123,8 +131,14 @@ impl ShardPort {
     /// Gives an answer batch back, emptied.
     pub fn return_answers(&mut self, mut batch: AnswerBatch) {
         batch.clear();
-        // A shard that waits for an empty batch looks at every nap.
         let _ = self.answers_back.offer(batch);
+        // Partner: the shard says that it wants one before it publishes that it sleeps, and looks once more after.
+        fence(Ordering::SeqCst);
+        if self.flags.wants_empty.load(Ordering::Relaxed)
+            && self.flags.wants_empty.swap(false, Ordering::AcqRel)
+        {
+            self.sleeper.notify(true);
+        }
     }
 
     /// True when there are answers to take.
@@ -144,7 +158,7 @@ impl ShardPort {
     pub fn close(&mut self) {
         self.flush();
         // Partner: the load in `NetPort::is_drained`; releases the frames before it.
-        self.is_drained.store(true, Ordering::Release);
+        self.flags.is_drained.store(true, Ordering::Release);
         self.sleeper.notify(true);
     }
 
@@ -169,7 +183,7 @@ pub struct NetPort {
     answers: SpscProducer<AnswerBatch>,
     answers_back: SpscConsumer<AnswerBatch>,
     waker: Arc<NetWaker>,
-    is_drained: Arc<AtomicBool>,
+    flags: Arc<Flags>,
 }
 
 impl NetPort {
@@ -184,9 +198,25 @@ impl NetPort {
         let _ = self.frames_back.offer(batch);
     }
 
-    /// An empty batch for answers; `None` when the net thread has them all.
+    /// An empty batch for answers; `None` when the net thread has them all. It wakes us when it gives one back.
     pub fn poll_empty(&mut self) -> Option<AnswerBatch> {
-        self.answers_back.poll()
+        let empty = self.answers_back.poll();
+        if empty.is_none() {
+            self.flags.wants_empty.store(true, Ordering::Relaxed);
+        }
+        empty
+    }
+
+    /// True when there is an empty batch for answers.
+    #[must_use]
+    pub fn has_empty(&self) -> bool {
+        !self.answers_back.is_empty()
+    }
+
+    /// True when the net thread has ended: nothing can be answered any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.answers.is_abandoned()
     }
 
     /// Sends answers; [`NetPort::wake`] afterwards. The ring holds every batch in circulation, so there is room.
@@ -216,7 +246,7 @@ impl NetPort {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         // Partner: the store in `ShardPort::close`.
-        self.is_drained.load(Ordering::Acquire) && self.frames.is_empty()
+        self.flags.is_drained.load(Ordering::Acquire) && self.frames.is_empty()
     }
 }
 
@@ -232,7 +262,7 @@ pub fn connect(sleeper: Arc<Sleeper>, waker: Arc<NetWaker>) -> (ShardPort, NetPo
             && answers_back_in.offer(AnswerBatch::default()).is_ok();
         debug_assert!(filled);
     }
-    let is_drained = Arc::new(AtomicBool::new(false));
+    let flags = Arc::new(Flags::default());
     let shard_port = ShardPort {
         frames,
         frames_back,
@@ -240,7 +270,7 @@ pub fn connect(sleeper: Arc<Sleeper>, waker: Arc<NetWaker>) -> (ShardPort, NetPo
         answers_back: answers_back_in,
         sleeper,
         filling: None,
-        is_drained: Arc::clone(&is_drained),
+        flags: Arc::clone(&flags),
     };
     let net_port = NetPort {
         frames: frames_in,
@@ -248,7 +278,7 @@ pub fn connect(sleeper: Arc<Sleeper>, waker: Arc<NetWaker>) -> (ShardPort, NetPo
         answers: answers_in,
         answers_back,
         waker,
-        is_drained,
+        flags,
     };
     (shard_port, net_port)
 }

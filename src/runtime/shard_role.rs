@@ -2,15 +2,16 @@
 //! Owns: the shard's stepper and its ends of every ring. Called by: the engine thread's duty cycle. Thread: `rm-engine-N`.
 //! Does not: contain a rule of the cluster.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
 
+use super::idle::Sleeper;
 use super::proxy::NetPort;
 use crate::engine::batch::{AnswerBatch, FrameBatch};
 use crate::engine::event::{CommandReply, NodeCommand, NodeEvent, ShardCommand};
 use crate::engine::time::Instant;
-use crate::metrics::ShardGauge;
+use crate::metrics::{RoleCounters, ShardGauge};
 use crate::recorder::ShardStepper;
 use crate::ring::{Full, MpscQueue, SpscConsumer, SpscProducer};
 
@@ -36,6 +37,19 @@ struct Net {
     has_sent: bool,
 }
 
+impl Net {
+    /// True when a cycle would get further: without an empty batch for answers it would not.
+    fn has_work(&self) -> bool {
+        let has_input = self.in_hand.is_some() || self.port.has_frames() || !self.pushes.is_empty();
+        has_input && self.port.has_empty() && !self.port.is_gone()
+    }
+
+    /// True when all that came is answered, or nobody is there to be answered.
+    fn is_drained(&self) -> bool {
+        self.port.is_gone() || (self.in_hand.is_none() && self.pushes.is_empty() && self.port.is_drained())
+    }
+}
+
 /// See the module.
 pub(super) struct ShardRole {
     stepper: ShardStepper,
@@ -44,6 +58,8 @@ pub(super) struct ShardRole {
     replies: mpsc::Sender<CommandReply>,
     node_commands: SpscConsumer<NodeCommand>,
     node_events: SpscProducer<NodeEvent>,
+    /// Whom to wake for events, once that thread runs.
+    inventory: Arc<OnceLock<Arc<Sleeper>>>,
     /// An event the ring had no room for.
     event_in_hand: Option<NodeEvent>,
     gauge: Arc<ShardGauge>,
@@ -59,6 +75,7 @@ pub(super) struct ShardRoleParts {
     pub(super) replies: mpsc::Sender<CommandReply>,
     pub(super) node_commands: SpscConsumer<NodeCommand>,
     pub(super) node_events: SpscProducer<NodeEvent>,
+    pub(super) inventory: Arc<OnceLock<Arc<Sleeper>>>,
     pub(super) gauge: Arc<ShardGauge>,
 }
 
@@ -77,6 +94,7 @@ impl ShardRole {
             replies: parts.replies,
             node_commands: parts.node_commands,
             node_events: parts.node_events,
+            inventory: parts.inventory,
             event_in_hand: None,
             gauge: parts.gauge,
             pushes_dropped: 0,
@@ -125,7 +143,7 @@ impl ShardRole {
 
     fn take_frames(&mut self, now: Instant) -> usize {
         let mut items = 0;
-        for net in &mut self.nets {
+        for net in self.nets.iter_mut().filter(|net| !net.port.is_gone()) {
             for _ in 0..BATCHES_PER_CYCLE {
                 if net.in_hand.is_none() && !net.port.has_frames() {
                     break;
@@ -152,6 +170,14 @@ impl ShardRole {
     }
 
     fn say_node_events(&mut self) -> usize {
+        let items = self.offer_node_events();
+        if let (true, Some(inventory)) = (items > 0, self.inventory.get()) {
+            inventory.notify(false);
+        }
+        items
+    }
+
+    fn offer_node_events(&mut self) -> usize {
         let mut items = 0;
         for _ in 0..NODE_EVENTS_PER_CYCLE {
             if self.event_in_hand.is_none() && !self.node_events.has_room() {
@@ -171,10 +197,10 @@ impl ShardRole {
 
     fn empty_outbox(&mut self) {
         let outbox = self.stepper.outbox();
-        for (stream, bytes) in outbox.pushes.runs() {
-            match self.nets.get_mut(usize::from(stream.net())) {
-                Some(net) if net.pushes.size() < PUSHES_SIZE_MAX => net.pushes.push(stream, bytes),
-                _ => self.pushes_dropped += 1,
+        for run in outbox.pushes.runs() {
+            match self.nets.get_mut(usize::from(run.stream.net())) {
+                Some(net) if net.pushes.size() < PUSHES_SIZE_MAX => net.pushes.push(run.stream, run.bytes),
+                _ => self.pushes_dropped += u64::from(run.count),
             }
         }
         outbox.pushes.clear();
@@ -195,11 +221,12 @@ impl ShardRole {
 
     fn send_pushes(&mut self) {
         for net in &mut self.nets {
-            if net.pushes.is_empty() {
+            if net.pushes.is_empty() || net.port.is_gone() {
                 continue;
             }
             if let Some(mut batch) = net.port.poll_empty() {
                 core::mem::swap(&mut batch, &mut net.pushes);
+                batch.mark_as_pushes();
                 net.port.offer_answers(batch);
                 net.has_sent = true;
             }
@@ -209,21 +236,32 @@ impl ShardRole {
     pub(super) fn has_work(&self) -> bool {
         !self.commands.is_empty()
             || !self.node_commands.is_empty()
-            || self.nets.iter().any(|net| net.in_hand.is_some() || net.port.has_frames())
+            || self.nets.iter().any(Net::has_work)
+            || (self.event_in_hand.is_some() && self.node_events.has_room())
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.stepper.shard().next_deadline()
     }
 
-    /// True when every net thread has sent its last frame and all are answered.
+    /// True when every net thread has sent its last frame, all are answered, and all that followed from them was said.
     pub(super) fn is_drained(&self) -> bool {
-        self.nets.iter().all(|net| net.in_hand.is_none() && net.pushes.is_empty() && net.port.is_drained())
+        self.nets.iter().all(Net::is_drained)
+            && self.event_in_hand.is_none()
+            && self.commands.is_empty()
+            && self.node_commands.is_empty()
     }
 
-    pub(super) fn publish(&self) {
+    pub(super) fn publish(&mut self, now: Instant) {
+        self.stepper.flush_tape(now);
         self.gauge.publish(&self.stepper.shard().counters());
-        let depth: usize = self.nets.iter().map(|net| net.port.depth()).sum();
-        self.gauge.publish_role(depth as u64, self.pushes_dropped, self.commands_refused);
+        let frames: usize = self.nets.iter().map(|net| net.port.depth()).sum();
+        self.gauge.publish_role(&RoleCounters {
+            frame_batches: frames as u64,
+            node_events: self.node_events.depth() as u64,
+            node_commands: self.node_commands.depth() as u64,
+            pushes_dropped: self.pushes_dropped,
+            commands_refused: self.commands_refused,
+        });
     }
 }

@@ -9,7 +9,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use thiserror::Error;
@@ -134,7 +134,7 @@ impl ResourceManager {
                 ..shard.clone()
             })
             .collect();
-        let (tapes, statuses, recorder) = record(options.recorder.as_ref(), &shards)?;
+        let (tapes, statuses, recorder) = record(options.recorder.as_ref(), shard.rm_identifier, &shards)?;
         let (stop, stopped) = watch::channel(false);
         let (reply_sender, replies) = mpsc::channel(SHARD_COMMANDS);
 
@@ -163,6 +163,7 @@ impl ResourceManager {
                 of_net.push(port);
             }
         }
+        let (open, opened) = std::sync::mpsc::sync_channel(net_threads);
         let mut net_threads = Vec::new();
         for (index, ((socket, ports), waker)) in sockets.into_iter().zip(ports).zip(wakers).enumerate() {
             let index = u8::try_from(index).unwrap_or(u8::MAX);
@@ -179,6 +180,7 @@ impl ResourceManager {
                 node_lists: node_lists.clone(),
                 node_lists_service: service.take(),
                 stop: stopped.clone(),
+                open: open.clone(),
                 clock,
             };
             let thread = spawn(format!("rm-net-{index}"), move || {
@@ -190,7 +192,18 @@ impl ResourceManager {
             })?;
             net_threads.push(thread);
         }
-        Ok(Self { address, metrics, stop, net_threads, engine_threads, recorder, tapes: statuses })
+        drop(open);
+        let running = Self { address, metrics, stop, net_threads, engine_threads, recorder, tapes: statuses };
+        // Every net thread says that its endpoint is open, or why not; one that dies before says nothing.
+        for _ in 0..running.net_threads.len() {
+            let result =
+                opened.recv().unwrap_or_else(|_| Err(io::Error::other("a net thread ended at once")));
+            if let Err(error) = result {
+                running.stop();
+                return Err(StartError::Socket(error));
+            }
+        }
+        Ok(running)
     }
 
     /// Where it listens; with port 0 in the settings, the port the kernel gave.
@@ -260,10 +273,17 @@ fn bind(
 type Recording = (Vec<Option<TapeWriter>>, Vec<(String, TapeStatus)>, Option<RecorderThread>);
 
 /// Tapes for every shard and, last, for the inventory.
-fn record(recorder: Option<&RecorderSettings>, shards: &[ShardSettings]) -> Result<Recording, StartError> {
+fn record(
+    recorder: Option<&RecorderSettings>,
+    rm_identifier: u64,
+    shards: &[ShardSettings],
+) -> Result<Recording, StartError> {
     let Some(settings) = recorder else {
         return Ok((shards.iter().map(|_| None).chain([None]).collect(), Vec::new(), None));
     };
+    // A folder for each start, so that a restart never finds tapes in its way.
+    let folder = settings.dir.join(rm_identifier.to_string());
+    tracing::info!(folder = %folder.display(), "recording");
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let mut headers: Vec<(String, Header)> = shards
         .iter()
@@ -274,7 +294,7 @@ fn record(recorder: Option<&RecorderSettings>, shards: &[ShardSettings]) -> Resu
         .collect();
     headers.push(("inventory".to_owned(), Header::Inventory { version }));
     let (writers, statuses, thread) =
-        recorder::start(&settings.dir, settings.size_max, &headers).map_err(StartError::Recording)?;
+        recorder::start(&folder, settings.size_max, &headers).map_err(StartError::Recording)?;
     let statuses = headers.into_iter().map(|(name, _)| name).zip(statuses).collect();
     Ok((writers.into_iter().map(Some).collect(), statuses, Some(thread)))
 }
@@ -303,12 +323,15 @@ struct ShardEnds {
     commands: MpscQueue<ShardCommand>,
     node_commands: SpscConsumer<NodeCommand>,
     node_events: SpscProducer<NodeEvent>,
+    /// Whom to wake for events; set by the thread that carries the inventory.
+    inventory: Arc<OnceLock<Arc<Sleeper>>>,
 }
 
 /// Starts the engine threads. Each makes its own sleeper, so its ports come back from it.
 fn start_engines(parts: EngineParts<'_>) -> Result<Vec<Engine>, StartError> {
     let mut tapes = parts.tapes;
     let inventory_tape = tapes.pop().flatten();
+    let inventory_sleeper = Arc::<OnceLock<Arc<Sleeper>>>::default();
     let mut ends = Vec::new();
     let mut links = Vec::new();
     for (settings, tape) in parts.shards.into_iter().zip(tapes) {
@@ -316,7 +339,15 @@ fn start_engines(parts: EngineParts<'_>) -> Result<Vec<Engine>, StartError> {
         let (commands, node_commands) = spsc(NODE_COMMANDS);
         let shard_commands = MpscQueue::new(SHARD_COMMANDS);
         links.push((events, commands, shard_commands.clone()));
-        ends.push(ShardEnds { settings, tape, commands: shard_commands, node_commands, node_events });
+        let inventory = Arc::clone(&inventory_sleeper);
+        ends.push(ShardEnds {
+            settings,
+            tape,
+            commands: shard_commands,
+            node_commands,
+            node_events,
+            inventory,
+        });
     }
     // The first engine thread carries the inventory and so needs the sleepers of all: it is started last.
     let mut engines = Vec::new();
@@ -367,6 +398,7 @@ fn start_engine(
     let (wakers, replies) = (wakers.to_vec(), replies.clone());
     let commands = ends.commands.clone();
     let metrics = metrics.clone();
+    let is_first = inventory.is_some();
     let (send, receive) = std::sync::mpsc::sync_channel(1);
     let thread = spawn(name, move || {
         let sleeper = Arc::new(Sleeper::for_current_thread());
@@ -374,6 +406,10 @@ fn start_engine(
             wakers.into_iter().map(|waker| proxy::connect(Arc::clone(&sleeper), waker)).unzip();
         // Whoever started us waits for this; if it is gone there is nothing to run for, and the ports say so.
         let _ = send.send((ports, Arc::clone(&sleeper)));
+        if is_first {
+            // Set once: there is one first thread.
+            let _ = ends.inventory.set(Arc::clone(&sleeper));
+        }
         let shard = ShardRole::new(ShardRoleParts {
             stepper: ShardStepper::new(ends.settings, ends.tape),
             nets,
@@ -381,13 +417,21 @@ fn start_engine(
             replies,
             node_commands: ends.node_commands,
             node_events: ends.node_events,
+            inventory: ends.inventory,
             gauge,
         });
         let inventory = inventory.map(|(stepper, rings, others)| {
             let sleepers = std::iter::once(Arc::clone(&sleeper)).chain(others);
             let links =
                 rings.into_iter().zip(sleepers).map(|((events, commands, shard_commands), sleeper)| {
-                    ShardLink { events, commands, shard_commands, sleeper, told_permille: 0 }
+                    ShardLink {
+                        events,
+                        commands,
+                        shard_commands,
+                        sleeper,
+                        told_permille: 0,
+                        is_touched: false,
+                    }
                 });
             InventoryRole::new(stepper, links.collect())
         });
@@ -437,11 +481,12 @@ impl DutyCycle for EngineThread {
         self.shard.is_drained() && self.inventory.as_ref().is_none_or(InventoryRole::is_drained)
     }
 
-    fn publish(&mut self, _now: Instant, stats: &CycleStats) {
-        self.shard.publish();
+    fn publish(&mut self, now: Instant, stats: &CycleStats) {
+        self.shard.publish(now);
         self.role_metrics.publish(stats);
         if let Some(inventory) = &mut self.inventory {
             inventory.tell_load();
+            inventory.flush_tape(now);
             self.metrics.inventory().publish(&inventory.inventory().totals());
         }
     }

@@ -2,13 +2,14 @@
 //! Owns: the reading half of every stream, the peer's identity. Called by: the accept loop, one task per connection and
 //! one per stream. Thread: one `rm-net-N`. Does not: write answers (the stream table does), decide anything about nodes.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use heddle_wire::error::FrameError;
 use heddle_wire::frame::Frame;
-use heddle_wire::message::write_reject;
+use heddle_wire::message::{write_frame_error, write_reject};
 use heddle_wire::{FrameDecoder, Opcode, Reject, RejectCode};
 use quinn::{Connection, RecvStream};
 
@@ -27,12 +28,16 @@ const CHUNKS: usize = 8;
 /// How long a peer whose bytes were no frames may take to read why.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long the answers to a peer that has finished may take.
+const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What the streams of a connection share.
 pub(super) struct Peer {
     pub(super) identity: PeerIdentity,
     pub(super) connection: Connection,
     pub(super) node_lists: NodeListsDoor,
-    pub(super) frames_per_second: u32,
+    /// Over all streams of the connection.
+    pub(super) pace: RefCell<Pace>,
 }
 
 /// Serves a connection until it ends.
@@ -53,8 +58,9 @@ pub(super) async fn serve(net: Rc<Net>, peer: Rc<Peer>) {
 
 async fn serve_stream(net: Rc<Net>, peer: Rc<Peer>, mut recv: RecvStream, stream: StreamRef) {
     let mut decoder = FrameDecoder::new();
-    let mut pace = Pace::new(peer.frames_per_second);
     let mut chunks: [Bytes; CHUNKS] = Default::default();
+    // Requests handed to shards and services, each of which is answered once.
+    let mut requests = 0_u64;
     loop {
         // A connection that broke is no event for the node: its silence is what counts.
         let count = match recv.read_chunks(&mut chunks).await {
@@ -62,6 +68,11 @@ async fn serve_stream(net: Rc<Net>, peer: Rc<Peer>, mut recv: RecvStream, stream
             Ok(None) => {
                 if let Err(error) = decoder.finish() {
                     refuse_frame(&net, &peer, stream, &error);
+                }
+                // The peer has said all it will: it is answered all it asked, then we finish too.
+                let waiting = net.streams.borrow_mut().wait_for_answers(stream, requests);
+                if let Some(answered) = waiting {
+                    let _ = tokio::time::timeout(LAST_ANSWERS_TIMEOUT, answered.notified()).await;
                 }
                 break;
             }
@@ -76,15 +87,15 @@ async fn serve_stream(net: Rc<Net>, peer: Rc<Peer>, mut recv: RecvStream, stream
                 match decoder.next_frame(&mut rest) {
                     Ok(Some(frame)) => {
                         frames += 1;
-                        let shard = match take_frame(&net, &peer, stream, &frame) {
-                            Ok(()) => continue,
-                            Err(Full(shard)) => shard,
-                        };
-                        // The slow path: every batch is on its way. Wait with this frame in hand.
                         loop {
-                            net.wait_for_room(shard).await;
-                            if take_frame(&net, &peer, stream, &frame).is_ok() {
-                                break;
+                            match take_frame(&net, &peer, stream, &frame) {
+                                Ok(Taken::Answered) => break,
+                                Ok(Taken::AnsweredLater) => {
+                                    requests += 1;
+                                    break;
+                                }
+                                // The slow path: every batch is on its way. Wait with this frame in hand.
+                                Err(Full(shard)) => net.wait_for_room(shard).await,
                             }
                         }
                     }
@@ -92,7 +103,7 @@ async fn serve_stream(net: Rc<Net>, peer: Rc<Peer>, mut recv: RecvStream, stream
                     Err(error) => {
                         refuse_frame(&net, &peer, stream, &error);
                         if error.is_fatal() {
-                            end(&net, &peer, stream, error.code()).await;
+                            end(&net, &peer, stream, &error).await;
                             return;
                         }
                     }
@@ -100,14 +111,23 @@ async fn serve_stream(net: Rc<Net>, peer: Rc<Peer>, mut recv: RecvStream, stream
             }
         }
         net.metrics.frames_in.add(u64::from(frames));
-        net.write_answers_if_any();
-        if let Some(wait) = pace.after(frames, tokio::time::Instant::now) {
+        net.after_read();
+        let wait = peer.pace.borrow_mut().after(frames, tokio::time::Instant::now);
+        if let Some(wait) = wait {
             net.metrics.paced.increment();
             tokio::time::sleep(wait).await;
         }
     }
     let send = net.streams.borrow_mut().close(stream);
     drop(send);
+}
+
+/// What became of a frame.
+enum Taken {
+    /// The door has answered it.
+    Answered,
+    /// A shard or service will.
+    AnsweredLater,
 }
 
 /// Hands a frame on.
@@ -120,7 +140,7 @@ fn take_frame(
     peer: &Rc<Peer>,
     stream: StreamRef,
     frame: &Frame<'_>,
-) -> Result<(), Full<usize>> {
+) -> Result<Taken, Full<usize>> {
     let refused = if net.is_stopping() {
         let mut reject = Reject::new(RejectCode::ShuttingDown, "this ResourceManager is stopping");
         reject.retry_after_ms = 1_000;
@@ -128,13 +148,14 @@ fn take_frame(
     } else {
         match route(frame, &peer.identity, net.shard_count()) {
             Route::Shard(shard) => {
-                return net
-                    .offer(shard, frame.bytes, stream, peer.identity.id)
-                    .map_err(|Full(())| Full(shard));
+                return match net.offer(shard, frame.bytes, stream, peer.identity.id) {
+                    Ok(()) => Ok(Taken::AnsweredLater),
+                    Err(Full(())) => Err(Full(shard)),
+                };
             }
             Route::NodeLists => {
                 refresh_nodes(net, peer, stream, frame);
-                return Ok(());
+                return Ok(Taken::AnsweredLater);
             }
             Route::Refused(reject) => reject,
         }
@@ -148,7 +169,7 @@ fn take_frame(
         frame.header.routing_key,
         &refused,
     );
-    Ok(())
+    Ok(Taken::Answered)
 }
 
 /// Passes a refresh to its service; the answer comes when every shard has the lists.
@@ -182,12 +203,17 @@ fn refresh_nodes(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, frame: &Fram
                 );
             }
         }
+        net.streams.borrow_mut().note_answers(stream, 1);
     });
 }
 
 fn refuse_frame(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, error: &FrameError) {
-    // The opcode of bytes that are no frame is unknown; the answer goes by the correlation id and the ERROR flag.
-    refuse(net, peer, stream, Opcode::NodeHeartbeat, error.correlation_id(), 0, &Reject::from(error));
+    net.metrics.reject(error.code() as u16);
+    tracing::debug!(peer = %peer.identity.uri(), code = error.code() as u16, reason = %error, "refused");
+    let mut bytes = Vec::new();
+    // Repeats an opcode number that we do not know.
+    write_frame_error(&mut bytes, error);
+    net.write(stream, &bytes);
 }
 
 fn refuse(
@@ -207,12 +233,12 @@ fn refuse(
 }
 
 /// Ends a stream whose frame boundaries are lost: the reject is delivered first, then the connection is closed.
-async fn end(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, code: RejectCode) {
+async fn end(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, error: &FrameError) {
     let send = net.streams.borrow_mut().close(stream);
     if let Some(mut send) = send
         && send.finish().is_ok()
     {
         let _ = tokio::time::timeout(DELIVERY_TIMEOUT, send.stopped()).await;
     }
-    close_for(&peer.connection, code);
+    close_for(&peer.connection, error.code(), &error.to_string());
 }

@@ -2,6 +2,7 @@
 //! Owns: [`server_config`], [`transport_config`], the accept loop. Called by: net threads, clients, the load generator.
 //! Does not: read streams.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -19,9 +20,11 @@ use rustls::pki_types::CertificateDer;
 use super::connection::{Peer, serve};
 use super::net::Net;
 use super::node_lists_service::NodeListsDoor;
+use super::pace::Pace;
 use super::stream_table::close_for;
 use crate::config::TransportSettings;
 use crate::engine::batch::PeerId;
+use crate::engine::time::Instant;
 use crate::pki::{Identity, PeerIdentity, PkiError, Role};
 use crate::runtime::clock::Clock;
 use crate::transport::admission::HandshakeBudget;
@@ -152,24 +155,44 @@ impl Acceptor {
             HandshakeBudget::new(settings.handshakes_per_second, settings.handshake_burst, self.clock.now());
         let mut waiting = VecDeque::new();
         loop {
+            self.admit_waiting(&mut budget, &mut waiting);
             tokio::select! {
                 incoming = self.endpoint.accept() => match incoming {
                     Some(incoming) => self.decide(incoming, &mut budget, &mut waiting),
                     None => return,
                 },
-                () = tokio::time::sleep(budget.wait()), if !waiting.is_empty() => {
-                    while !waiting.is_empty() && budget.take(self.clock.now()) {
-                        if let Some(incoming) = waiting.pop_front() {
-                            self.admit(incoming);
-                        }
-                    }
-                }
+                () = tokio::time::sleep(budget.wait()), if !waiting.is_empty() => {}
+            }
+        }
+    }
+
+    /// Lets in whoever waits, as far as the budget goes. Asked at every turn: under a flood of new ones the timer alone
+    /// would never fire.
+    fn admit_waiting(&self, budget: &mut HandshakeBudget, waiting: &mut VecDeque<(Incoming, Instant)>) {
+        while let Some((_, since)) = waiting.front() {
+            let now = self.clock.now();
+            // It has given up by itself; a handshake would be for nobody.
+            let is_stale = now.since(*since) >= self.settings.handshake_timeout;
+            if !is_stale && !budget.take(now) {
+                return;
+            }
+            let Some((incoming, _)) = waiting.pop_front() else { return };
+            if is_stale {
+                self.net.metrics.handshakes_failed.increment();
+                incoming.ignore();
+            } else {
+                self.admit(incoming);
             }
         }
     }
 
     /// Within the budget: in. Beyond it: prove the address first, then wait in line, then be refused.
-    fn decide(&self, incoming: Incoming, budget: &mut HandshakeBudget, waiting: &mut VecDeque<Incoming>) {
+    fn decide(
+        &self,
+        incoming: Incoming,
+        budget: &mut HandshakeBudget,
+        waiting: &mut VecDeque<(Incoming, Instant)>,
+    ) {
         let metrics = &self.net.metrics;
         if metrics.connections.get() >= self.settings.connections_max as u64 {
             metrics.handshakes_refused.increment();
@@ -182,7 +205,7 @@ impl Acceptor {
                 metrics.handshakes_refused.increment();
             }
         } else if waiting.len() < WAITING_MAX {
-            waiting.push_back(incoming);
+            waiting.push_back((incoming, self.clock.now()));
         } else {
             metrics.handshakes_refused.increment();
             incoming.refuse();
@@ -190,16 +213,20 @@ impl Acceptor {
     }
 
     fn admit(&self, incoming: Incoming) {
+        // Handshakes under way hold a place too: the bound is on what a herd may make us keep.
+        self.net.metrics.connections.increment();
         let (net, settings, node_lists) =
             (Rc::clone(&self.net), Rc::clone(&self.settings), self.node_lists.clone());
         // The handshake's future is large and short-lived; a box keeps it out of the connection's long-lived task.
         let handshake = Box::pin(handshake(Rc::clone(&net), incoming, settings.handshake_timeout));
         tokio::task::spawn_local(async move {
-            let Some((connection, identity)) = handshake.await else { return };
+            let Some((connection, identity)) = handshake.await else {
+                net.metrics.connections.decrement();
+                return;
+            };
             connection.set_receive_window(window(settings.receive_window(identity.role)));
-            net.metrics.connections.increment();
-            let frames_per_second = settings.frames_per_second;
-            let peer = Rc::new(Peer { identity, connection, node_lists, frames_per_second });
+            let pace = RefCell::new(Pace::new(settings.frames_per_second));
+            let peer = Rc::new(Peer { identity, connection, node_lists, pace });
             drop(settings);
             serve(Rc::clone(&net), peer).await;
             net.metrics.connections.decrement();
@@ -253,7 +280,7 @@ async fn handshake(
 fn refuse(net: &Net, connection: &Connection, reason: &str) {
     net.metrics.reject(RejectCode::RoleNotAllowed as u16);
     tracing::warn!(address = %connection.remote_address(), reason, "connection refused");
-    close_for(connection, RejectCode::RoleNotAllowed);
+    close_for(connection, RejectCode::RoleNotAllowed, reason);
 }
 
 /// Who is at the other end, by its certificate.

@@ -28,6 +28,13 @@ use crate::runtime::proxy::{NetWaker, ShardPort};
 /// Answer batches taken in one turn per shard, so that reading goes on in between.
 const BATCHES_PER_TURN: usize = 8;
 
+/// Reads of streams after which frames are sent although the thread is busy: half of them at a frame a packet fill an
+/// eager batch anyway.
+const READS_PER_TURN: u32 = 128;
+
+/// A park shorter than this was none.
+const SLEEP_MIN: Duration = Duration::from_micros(3);
+
 /// Between giving up a slow reader's answers and closing its connection: some round trips, so that packets under way are
 /// acknowledged and do not hold back the reason.
 const CUT_DELAY: Duration = Duration::from_millis(100);
@@ -39,13 +46,22 @@ pub(crate) struct Net {
     pub(super) streams: RefCell<StreamTable>,
     pub(super) metrics: Arc<TransportMetrics>,
     waker: Arc<NetWaker>,
-    /// Rung when batches came back while somebody waits for room.
-    room: Notify,
-    waiting: Cell<u32>,
+    /// By shard: who waits for room there, and what is rung when batches came back.
+    room: Vec<Room>,
+    /// Reads since the last turn.
+    reads: Cell<u32>,
     is_stopping: Cell<bool>,
+    slow_reader_size: usize,
     slow_reader_timeout: Duration,
     clock: Clock,
     cycle: Cell<NetCycle>,
+}
+
+/// Streams that wait for a shard to take more.
+#[derive(Default)]
+struct Room {
+    waiting: Cell<u32>,
+    rung: Notify,
 }
 
 /// The thread's duty cycle: from the end of a park to the next.
@@ -68,13 +84,14 @@ impl Net {
     ) -> Rc<Self> {
         Rc::new(Self {
             shard_count: ports.len(),
+            room: ports.iter().map(|_| Room::default()).collect(),
             ports: RefCell::new(ports),
             streams: RefCell::new(StreamTable::new(index, settings.slow_reader_size)),
             metrics,
             waker,
-            room: Notify::new(),
-            waiting: Cell::new(0),
+            reads: Cell::new(0),
             is_stopping: Cell::new(false),
+            slow_reader_size: settings.slow_reader_size,
             slow_reader_timeout: settings.slow_reader_timeout,
             clock,
             cycle: Cell::new(NetCycle { began: clock.now(), ..NetCycle::default() }),
@@ -107,47 +124,53 @@ impl Net {
 
     /// Waits until `shard` may take frames again. The caller stops reading meanwhile: flow control slows its peer.
     pub(super) async fn wait_for_room(self: &Rc<Self>, shard: usize) {
+        let Some(room) = self.room.get(shard) else { return };
         self.metrics.backpressure_stalls.increment();
-        self.waiting.set(self.waiting.get() + 1);
+        room.waiting.set(room.waiting.get() + 1);
         loop {
-            let rung = self.room.notified();
-            if self.ports.borrow().get(shard).is_none_or(ShardPort::has_room) {
+            let rung = room.rung.notified();
+            // A shard that has ended takes nothing more: the frame is lost with it, and so is its connection soon.
+            if self.ports.borrow().get(shard).is_none_or(|port| port.has_room() || port.is_finished()) {
                 break;
             }
             rung.await;
         }
-        self.waiting.set(self.waiting.get() - 1);
+        room.waiting.set(room.waiting.get() - 1);
     }
 
-    /// Sends what was collected and writes the answers that came. Returns true if there were any.
-    pub(crate) fn turn(self: &Rc<Self>) -> bool {
+    /// Sends what was collected and writes the answers that came.
+    pub(crate) fn turn(self: &Rc<Self>) {
+        self.reads.set(0);
         for port in self.ports.borrow_mut().iter_mut() {
             port.flush();
         }
-        self.write_answers()
+        self.write_answers();
     }
 
     /// Called before the runtime parks. Afterwards answers ring the waker.
+    ///
+    /// It does not decide whether to park: the runtime does not when a task is ready, and everything that is still to
+    /// be done makes one ready.
     pub(crate) fn before_park(self: &Rc<Self>) {
-        if self.turn() {
-            return;
-        }
+        self.turn();
         self.end_cycle();
         self.waker.prepare_park();
-        if self.has_answers() || self.waiting_may_go_on() {
-            self.waker.cancel_park();
-            self.write_answers();
-            if self.waiting.get() > 0 {
-                self.room.notify_waiters();
-            }
+        if self.has_answers() {
+            self.waker.wake();
         }
+        self.ring_room();
     }
 
     /// Called after the runtime parked: answers need not ring for a thread that runs.
     pub(crate) fn after_park(&self) {
         self.waker.cancel_park();
         let mut cycle = self.cycle.get();
-        cycle.began = self.clock.now();
+        let now = self.clock.now();
+        // The runtime also calls when it did not sleep after all.
+        if now.since(cycle.began) >= SLEEP_MIN {
+            cycle.stats.sleeps += 1;
+        }
+        cycle.began = now;
         self.cycle.set(cycle);
     }
 
@@ -157,10 +180,8 @@ impl Net {
         let now = self.clock.now();
         let took = now.since(cycle.began);
         cycle.stats.cycles += 1;
-        cycle.stats.sleeps += 1;
         cycle.stats.busy += took;
         cycle.stats.longest = cycle.stats.longest.max(took);
-        // If the runtime finds work after all, the rest of it is the next cycle.
         cycle.began = now;
         self.cycle.set(cycle);
     }
@@ -183,10 +204,15 @@ impl Net {
         self.cycle.set(cycle);
     }
 
-    /// Between two chunks of a busy stream: writes answers without waiting for the end of the turn.
+    /// Between two reads of a busy stream: answers are written, and now and then frames are sent, without waiting for
+    /// the end of the turn, which may be far away while there is always a task ready.
     #[inline]
-    pub(super) fn write_answers_if_any(self: &Rc<Self>) {
-        if self.has_answers() {
+    pub(super) fn after_read(self: &Rc<Self>) {
+        let reads = self.reads.get() + 1;
+        self.reads.set(reads);
+        if reads >= READS_PER_TURN {
+            self.turn();
+        } else if self.has_answers() {
             self.write_answers();
         }
     }
@@ -195,11 +221,16 @@ impl Net {
         self.ports.borrow().iter().any(ShardPort::has_answers)
     }
 
-    fn waiting_may_go_on(&self) -> bool {
-        self.waiting.get() > 0 && self.ports.borrow().iter().any(ShardPort::has_room)
+    /// Lets those go on who wait for a shard that has room again.
+    fn ring_room(&self) {
+        for (room, port) in self.room.iter().zip(self.ports.borrow().iter()) {
+            if room.waiting.get() > 0 && (port.has_room() || port.is_finished()) {
+                room.rung.notify_waiters();
+            }
+        }
     }
 
-    fn write_answers(self: &Rc<Self>) -> bool {
+    fn write_answers(self: &Rc<Self>) {
         let mut any = false;
         let count = self.shard_count();
         for shard in 0..count {
@@ -211,18 +242,20 @@ impl Net {
                 any = true;
                 self.metrics.frames_out.add(batch.len() as u64);
                 self.metrics.bytes_out.add(batch.size() as u64);
-                for (stream, bytes) in batch.runs() {
-                    self.write(stream, bytes);
+                for run in batch.runs() {
+                    self.write(run.stream, run.bytes);
+                    if !batch.is_pushes() {
+                        self.streams.borrow_mut().note_answers(run.stream, run.count);
+                    }
                 }
                 if let Some(port) = self.ports.borrow_mut().get_mut(shard) {
                     port.return_answers(batch);
                 }
             }
         }
-        if any && self.waiting.get() > 0 {
-            self.room.notify_waiters();
+        if any {
+            self.ring_room();
         }
-        any
     }
 
     /// Writes whole frames to a stream of this thread.
@@ -269,7 +302,11 @@ impl Net {
         // QUIC sends the reason only when nothing else waits to be sent, so what waits is given up first.
         let _ = flush.send.reset(VarInt::from_u32(RejectCode::SlowReader as u32));
         tokio::time::sleep(CUT_DELAY).await;
-        close_for(&flush.connection, RejectCode::SlowReader);
+        let reason = format!(
+            "answers were not read: more than {} bytes or {:?} behind",
+            self.slow_reader_size, self.slow_reader_timeout
+        );
+        close_for(&flush.connection, RejectCode::SlowReader, &reason);
     }
 
     /// The thread is stopping: requests are answered `ShuttingDown` from now on.

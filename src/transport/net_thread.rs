@@ -6,6 +6,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use heddle_wire::RejectCode;
@@ -47,6 +48,8 @@ pub(crate) struct NetThreadParts {
     /// Only the first net thread has it.
     pub(crate) node_lists_service: Option<NodeListsService>,
     pub(crate) stop: watch::Receiver<bool>,
+    /// Told when the endpoint is open, or why it is not.
+    pub(crate) open: SyncSender<io::Result<()>>,
     pub(crate) clock: Clock,
 }
 
@@ -64,7 +67,10 @@ impl NetThread {
     /// Where the runtime or the endpoint cannot be made.
     pub(crate) fn run(self) -> io::Result<()> {
         let parts = self.0;
-        let runtime = runtime()?;
+        let runtime = match runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => return refuse_to_open(&parts.open, error),
+        };
         let net = Net::new(
             parts.index,
             parts.ports,
@@ -76,7 +82,13 @@ impl NetThread {
         NET.with(|slot| *slot.borrow_mut() = Some(Rc::clone(&net)));
         let waker = parts.waker;
         let result = runtime.block_on(async {
-            let endpoint = endpoint(parts.socket, Some(parts.server_config), Some(&parts.reset_secret))?;
+            let endpoint = match endpoint(parts.socket, Some(parts.server_config), Some(&parts.reset_secret))
+            {
+                Ok(endpoint) => endpoint,
+                Err(error) => return refuse_to_open(&parts.open, error),
+            };
+            // Whoever started us waits for this; if it is gone, so are we soon.
+            let _ = parts.open.send(Ok(()));
             let acceptor = Acceptor {
                 net: Rc::clone(&net),
                 endpoint: endpoint.clone(),
@@ -111,6 +123,12 @@ impl NetThread {
     }
 }
 
+/// Says why the door stays shut.
+fn refuse_to_open(open: &SyncSender<io::Result<()>>, error: io::Error) -> io::Result<()> {
+    let _ = open.send(Err(io::Error::new(error.kind(), error.to_string())));
+    Err(error)
+}
+
 fn runtime() -> io::Result<LocalRuntime> {
     let on_net = |act: fn(&Rc<Net>)| {
         NET.with(|slot| {
@@ -134,6 +152,8 @@ async fn publish(net: Rc<Net>, role: Arc<RoleMetrics>) {
     let mut tick = tokio::time::interval(crate::runtime::duty_cycle::PUBLISH_EVERY);
     loop {
         tick.tick().await;
+        // A thread that never finds its queue empty never parks: this bounds how long a frame waits then.
+        net.turn();
         net.publish(&role);
     }
 }
@@ -152,6 +172,9 @@ async fn end(net: &Rc<Net>, endpoint: &quinn::Endpoint) {
         tracing::error!(?DRAIN_TIMEOUT, "stopping although the engine has not answered everything");
     }
     let deadline = tokio::time::Instant::now() + DELIVERY_TIMEOUT;
+    while net.streams.borrow().is_flushing() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let mut streams = net.streams.borrow_mut().take_all();
     streams.retain_mut(|send| send.finish().is_ok());
     for send in streams {

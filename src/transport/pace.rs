@@ -1,12 +1,12 @@
-//! How fast one stream may send frames: a leaky bucket that makes its reader pause.
-//! Owns: [`Pace`]. Called by: a stream's task after each read. Thread: one `rm-net-N`.
+//! How fast one connection may send frames: a leaky bucket that makes its reader pause.
+//! Owns: [`Pace`]. Called by: the tasks of a connection's streams after each read. Thread: one `rm-net-N`.
 //! Does not: refuse frames. A peer past its rate is read more slowly, QUIC's flow control stops it, nothing is lost.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Frames a stream may be ahead of its rate: a tenth of a second's worth, and at least this many.
+/// Frames a connection may be ahead of its rate: a tenth of a second's worth, and at least this many.
 const BURST_MIN: u32 = 1_024;
 
 /// See the module. 0 frames a second means no limit, and costs nothing.

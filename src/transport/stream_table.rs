@@ -47,6 +47,10 @@ struct Slot {
     generation: u32,
     sender: Sender,
     connection: Option<Connection>,
+    /// Answers of shards that came, written or not.
+    answered: u64,
+    /// The peer finished its side: rung when so many answers have come.
+    last: Option<(u64, Rc<Notify>)>,
 }
 
 /// See the module.
@@ -75,7 +79,14 @@ impl StreamTable {
     /// Takes in a stream.
     pub(super) fn open(&mut self, connection: Connection, send: SendStream) -> StreamRef {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, sender: Sender::Free, connection: None });
+            let connection = None;
+            self.slots.push(Slot {
+                generation: 0,
+                sender: Sender::Free,
+                connection,
+                answered: 0,
+                last: None,
+            });
             (self.slots.len() - 1) as u32
         });
         let Some(entry) = self.slots.get_mut(slot as usize) else { return StreamRef::NONE };
@@ -83,6 +94,8 @@ impl StreamTable {
         entry.generation = if entry.generation >= 0xff_ffff { 1 } else { entry.generation + 1 };
         entry.sender = Sender::Ready(send);
         entry.connection = Some(connection);
+        entry.answered = 0;
+        entry.last = None;
         StreamRef::new(self.net, slot, entry.generation)
     }
 
@@ -96,6 +109,32 @@ impl StreamTable {
             Sender::Ready(send) => Some(send),
             Sender::Free | Sender::Flushing { .. } | Sender::Dead => None,
         }
+    }
+
+    /// Notes that answers of a shard came for a stream.
+    #[inline]
+    pub(super) fn note_answers(&mut self, stream: StreamRef, count: u32) {
+        if let Some(entry) = self.slot(stream) {
+            entry.answered += u64::from(count);
+            if let Some((last, rung)) = &entry.last
+                && entry.answered >= *last
+            {
+                rung.notify_one();
+            }
+        }
+    }
+
+    /// What to wait for until the answers to `requests` requests, all there ever were, have come; `None` if they have.
+    pub(super) fn wait_for_answers(&mut self, stream: StreamRef, requests: u64) -> Option<Rc<Notify>> {
+        let entry = self.slot(stream).filter(|entry| entry.answered < requests)?;
+        let rung = Rc::new(Notify::new());
+        entry.last = Some((requests, Rc::clone(&rung)));
+        Some(rung)
+    }
+
+    /// True while a flush task has a stream.
+    pub(super) fn is_flushing(&self) -> bool {
+        self.slots.iter().any(|entry| matches!(entry.sender, Sender::Flushing { .. }))
     }
 
     /// Writes whole frames to a stream, without waiting.
@@ -187,7 +226,11 @@ impl StreamTable {
     }
 }
 
-/// Closes a connection with a reject code as the application's error code and its name as the reason.
-pub(super) fn close_for(connection: &Connection, code: RejectCode) {
-    connection.close(VarInt::from_u32(u32::from(code as u16)), format!("{code:?}").as_bytes());
+/// Longest reason of a close, bytes: it has to fit a packet with everything else.
+const REASON_SIZE_MAX: usize = 256;
+
+/// Closes a connection with a reject code as the application's error code, and the reason for people.
+pub(super) fn close_for(connection: &Connection, code: RejectCode, reason: &str) {
+    let reason = &reason[..reason.floor_char_boundary(REASON_SIZE_MAX)];
+    connection.close(VarInt::from_u32(u32::from(code as u16)), reason.as_bytes());
 }

@@ -74,7 +74,7 @@ fn a_frame_that_cannot_be_carried_out_is_refused_and_the_stream_goes_on() {
         peer.send(&unknown).await;
         let refused = peer.expect().await;
         assert_eq!(refused.reject().code, RejectCode::UnknownOpcode as u16);
-        assert_eq!(refused.header.correlation_id, 77);
+        assert_eq!((refused.header.correlation_id, refused.opcode_number), (77, 0x7777));
 
         // A body that is not the record: every byte set.
         let mut broken = good.clone();
@@ -136,6 +136,32 @@ fn a_stream_that_ends_inside_a_frame_is_told_how_much_is_missing() {
         let reject = peer.expect().await.reject();
         assert_eq!(reject.code, RejectCode::Truncated as u16);
         assert!(reject.message.contains("100"), "{}", reject.message);
+    });
+    cluster.rm.stop();
+}
+
+/// A client that writes its requests and finishes its side at once was answered nothing: the stream was let go before the
+/// shard had the frames.
+#[test]
+fn a_peer_that_finishes_is_answered_all_it_asked() {
+    let pki = Pki::new();
+    let cluster = Setup::new().start(&pki);
+    block_on(async {
+        let mut peer = Peer::connect(cluster.address(), &pki.issue(Role::Node, "n1")).await;
+        let handle = peer.register(NodeId::new("n1", 1)).await.node_handle;
+        let mut bytes = Vec::new();
+        for _ in 0..100 {
+            write_frame(&mut bytes, Flags::REQUEST, 1, handle.0, &heartbeat(handle, 0));
+        }
+        peer.send(&bytes).await;
+        peer.send.finish().unwrap();
+        let mut answers = 0;
+        while let Some(frame) = peer.next().await {
+            assert!(!frame.header.flags.is_reject());
+            answers += 1;
+        }
+        assert_eq!(answers, 100, "then the stream ends, finished by the ResourceManager");
+        assert!(peer.connection.close_reason().is_none());
     });
     cluster.rm.stop();
 }

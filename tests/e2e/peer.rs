@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use heddle::config::{RmConfig, TransportSettings};
 use heddle::pki::{Authority, Identity, Role, SERVER_NAME};
-use heddle_wire::frame::{Flags, FrameHeader};
+use heddle_wire::frame::{Flags, Frame, FrameHeader, HEADER_SIZE, offset};
 use heddle_wire::message::decode_reject;
 use heddle_wire::record::{NodeHandle, NodeId, Resource};
 use heddle_wire::resource_tracker::{
     NodeHeartbeatRequest, NodeHeartbeatResponse, RegisterNodeManagerRequest, RegisterNodeManagerResponse,
 };
-use heddle_wire::{FrameDecoder, Message, Reject, decode, write_frame};
+use heddle_wire::{Message, Opcode, Reject, decode, write_frame};
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 
 /// Longest wait for anything; far beyond what a loaded machine needs.
@@ -36,6 +36,8 @@ impl Pki {
 /// A frame as it came: header, body.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
+    /// As it stands in the header, also where it is in no table.
+    pub(crate) opcode_number: u16,
     pub(crate) header: FrameHeader,
     pub(crate) body: Vec<u8>,
 }
@@ -53,7 +55,7 @@ pub(crate) struct Peer {
     pub(crate) connection: Connection,
     pub(crate) send: SendStream,
     pub(crate) recv: RecvStream,
-    decoder: FrameDecoder,
+    bytes: Vec<u8>,
     received: std::collections::VecDeque<Received>,
 }
 
@@ -79,8 +81,8 @@ impl Peer {
         let connection =
             tokio::time::timeout(PATIENCE, connecting).await.expect("no answer to a handshake")?;
         let (send, recv) = connection.open_bi().await?;
-        let (decoder, received) = Default::default();
-        Ok(Self { _endpoint: endpoint, connection, send, recv, decoder, received })
+        let (bytes, received) = Default::default();
+        Ok(Self { _endpoint: endpoint, connection, send, recv, bytes, received })
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
@@ -116,11 +118,33 @@ impl Peer {
                 .await
                 .expect("no answer")
                 .ok()??;
-            let mut rest: &[u8] = &chunk.bytes;
-            while let Some(frame) = self.decoder.next_frame(&mut rest).unwrap() {
-                self.received.push_back(Received { header: frame.header, body: frame.body().to_vec() });
+            self.bytes.extend_from_slice(&chunk.bytes);
+            while let Some(frame) = self.take_frame() {
+                self.received.push_back(frame);
             }
         }
+    }
+
+    /// The next whole frame of what came. Read by hand: a reject of a frame that could not be read repeats an opcode
+    /// number that is in no table.
+    fn take_frame(&mut self) -> Option<Received> {
+        let number = |at: usize| u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]]);
+        if self.bytes.len() < HEADER_SIZE {
+            return None;
+        }
+        let size =
+            u32::from_le_bytes(self.bytes[offset::BODY_LENGTH..offset::CORRELATION_ID].try_into().unwrap());
+        let end = HEADER_SIZE + size as usize;
+        if self.bytes.len() < end {
+            return None;
+        }
+        let opcode_number = number(offset::OPCODE);
+        let opcode = Opcode::from_number(opcode_number).unwrap_or(Opcode::NodeHeartbeat);
+        self.bytes[offset::OPCODE..offset::FLAGS].copy_from_slice(&(opcode as u16).to_le_bytes());
+        let frame = Frame::from_slice(&self.bytes[..end]).unwrap();
+        let received = Received { opcode_number, header: frame.header, body: frame.body().to_vec() };
+        self.bytes.drain(..end);
+        Some(received)
     }
 
     pub(crate) async fn expect(&mut self) -> Received {

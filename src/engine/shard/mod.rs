@@ -38,6 +38,7 @@ mod rm_node;
 use std::collections::BTreeMap;
 
 use heddle_wire::frame::{Frame, HEADER_SIZE, offset};
+use heddle_wire::message::write_frame_error;
 use heddle_wire::record::{NodeHandle, NodeState};
 use heddle_wire::{FrameError, FrameHeader, Opcode, Reject, RejectCode};
 
@@ -56,7 +57,9 @@ use super::settings::ShardSettings;
 use super::time::{Duration, Instant};
 
 /// Most bytes of answers after which [`Shard::handle_frames`] stops and says how far it came.
-pub const ANSWERS_SIZE_MAX: usize = 4 * 1024 * 1024;
+///
+/// Well below what is kept for a peer that reads slowly, so that one piece of answers never looks like that.
+pub const ANSWERS_SIZE_MAX: usize = 1024 * 1024;
 
 /// What a shard says besides answers. Reused; the caller takes out what it passes on.
 #[derive(Debug, Default)]
@@ -291,14 +294,10 @@ impl Shard {
     /// A frame that transport should not have let through. It is answered all the same.
     #[cold]
     fn reject_frame(&mut self, error: &FrameError, frame: &FrameRef, answers: &mut AnswerBatch) {
-        let header = FrameHeader {
-            opcode: Opcode::NodeHeartbeat,
-            flags: heddle_wire::Flags::REQUEST,
-            body_length: 0,
-            correlation_id: error.correlation_id(),
-            routing_key: 0,
-        };
-        self.reject(header.opcode, &header, frame, answers, &Reject::from(error));
+        self.counters.rejects += 1;
+        answers.push_with(frame.stream, |bytes| {
+            write_frame_error(bytes, error);
+        });
     }
 
     #[cold]
