@@ -22,7 +22,10 @@ use crate::ring::{Full, SpscConsumer, SpscProducer, spsc};
 pub const BATCHES: usize = 16;
 
 /// Frames after which a batch is sent although more may follow, when the shard has nothing else to do.
-pub const FRAMES_EAGER: usize = 64;
+///
+/// Each such batch may wake the shard. 8 connections in closed loop, the two in turn: 64 gave 3.8 and 4.1 M beats/s, 256
+/// gave 4.1 and 4.4 M.
+pub const FRAMES_EAGER: usize = 256;
 
 /// Frames after which a batch is sent in any case.
 pub const FRAMES_MAX: usize = 1_024;
