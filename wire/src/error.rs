@@ -39,7 +39,8 @@ pub enum RejectCode {
     NotSupportedYet = 202,
     /// A queue on our side is full; nothing was done, try again.
     Busy = 300,
-    /// Too many requests from this connection; nothing was done, try again later.
+    /// Too many requests from this connection; nothing was done, try again later. Reserved: today such a peer is read
+    /// more slowly instead.
     RateLimited = 301,
     /// The peer read its answers too slowly.
     SlowReader = 302,
@@ -53,7 +54,7 @@ pub enum RejectCode {
     WrongRoute = 402,
     /// What the request names does not exist.
     NotFound = 403,
-    /// The request does not fit the state of what it names.
+    /// The request does not fit the state of what it names. Reserved for applications.
     WrongState = 404,
     /// We broke one of our own rules. The text says which.
     Internal = 500,

@@ -365,7 +365,10 @@ impl Shard {
             return false;
         }
         if let Some(bad) = labels.iter().find(|label| !is_name(&label.name)) {
-            add(diagnostics, &format!("label {:?} is not of the form [0-9a-zA-Z][0-9a-zA-Z_-]*", &*bad.name));
+            add(
+                diagnostics,
+                &format!("label {:?} is not of the form [0-9a-zA-Z][0-9a-zA-Z_.-]*", &*bad.name),
+            );
             return false;
         }
         let mut labels: Vec<Label> = labels
