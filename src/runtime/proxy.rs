@@ -18,8 +18,10 @@ use crate::ring::{Full, SpscConsumer, SpscProducer, spsc};
 
 /// Batches in circulation between one net thread and one shard, each way.
 ///
-/// 16 × 256 KiB is 4 MiB each way and pair: 5 ms of beats at the highest rate measured, more than the longest nap.
-pub const BATCHES: usize = 16;
+/// 32 × 256 KiB is 8 MiB each way and pair: 10 ms of beats at the highest rate measured, more than the longest nap. While
+/// frames come one by one each turn of the net thread uses one, so a napping shard is woken when half of them are on
+/// their way.
+pub const BATCHES: usize = 32;
 
 /// Frames after which a batch is sent although more may follow, when the shard has nothing else to do.
 ///
@@ -122,7 +124,7 @@ impl ShardPort {
             if let Err(Full(batch)) = self.frames.offer(batch) {
                 self.filling = Some(batch);
             }
-            self.sleeper.notify(is_large);
+            self.sleeper.notify(is_large || self.frames.depth() >= BATCHES / 2);
         }
     }
 

@@ -14,7 +14,7 @@ use quinn::{
     AckFrequencyConfig, Connection, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig,
     VarInt,
 };
-use quinn_proto::HashedConnectionIdGenerator;
+use quinn_proto::RandomConnectionIdGenerator;
 use rustls::pki_types::CertificateDer;
 
 use super::connection::{Peer, serve};
@@ -28,6 +28,9 @@ use crate::engine::time::Instant;
 use crate::pki::{Identity, PeerIdentity, PkiError, Role};
 use crate::runtime::clock::Clock;
 use crate::transport::admission::HandshakeBudget;
+
+/// Size of connection ids, bytes, all of them random.
+const CONNECTION_ID_SIZE: usize = 8;
 
 /// Connections that wait for the budget, in a queue. Behind it they are refused and come back by themselves.
 const WAITING_MAX: usize = 1_024;
@@ -123,11 +126,10 @@ impl ResetSecret {
     fn endpoint_config(&self) -> EndpointConfig {
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &self.0);
         let mut config = EndpointConfig::new(Arc::new(key));
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        let cid_key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        // Connection ids of a predecessor have to be recognised as ours, or they are dropped as noise.
+        // QUIC's default ids are three random bytes and a keyed hash. Ids of a predecessor would be dropped as noise; and
+        // of 10,000 peers sent a Retry at once some were given an id that a connection had, and waited for their timeout.
         config
-            .cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)))
+            .cid_generator(|| Box::new(RandomConnectionIdGenerator::new(CONNECTION_ID_SIZE)))
             .min_reset_interval(Self::INTERVAL_MIN);
         config
     }
