@@ -133,6 +133,9 @@ pub struct Report {
     pub unexpected: u64,
     /// Nodes told to stop.
     pub shutdowns: u64,
+    /// Nodes that died by script, each once.
+    #[serde(default)]
+    pub killed: u64,
     /// Nodes told to register again, all causes.
     pub resyncs: u64,
     /// Leases that ran out.
@@ -254,6 +257,7 @@ impl Report {
             wrong_ids: counters.wrong_ids,
             unexpected: counters.unexpected,
             shutdowns: counters.shutdowns,
+            killed: counters.killed,
             resyncs: counters.resyncs,
             fences: counters.fences,
             duplicates_sent: counters.copies_sent,
@@ -322,6 +326,7 @@ impl Report {
             wrong_ids: 0,
             unexpected: 0,
             shutdowns: 0,
+            killed: 0,
             resyncs: 0,
             fences: 0,
             duplicates_sent: 0,
@@ -366,9 +371,7 @@ impl Report {
 
     /// Says what was lost and who was the limit.
     fn judge(&mut self, spec: &RunSpec) {
-        let dead = spec.faults.iter().filter(|fault| fault.pause.is_none());
-        let dead: u32 = dead.map(|fault| fault.nodes.min(spec.nodes)).sum();
-        let missing = u64::from(spec.nodes.saturating_sub(self.registered).saturating_sub(dead));
+        let missing = u64::from(spec.nodes.saturating_sub(self.registered)).saturating_sub(self.killed);
         // With stale beats some node is always on its way back.
         let on_the_way = self.stale_sent.min(u64::from(spec.nodes));
         let is_cut_short = self.was_rm_killed && self.time_to_all_back_ms.is_none();

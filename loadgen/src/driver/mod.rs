@@ -27,6 +27,7 @@ use thiserror::Error;
 use crate::fleet::{APPLICATION_NODES, Capacities, FleetCounters, FleetSpec, Pace};
 use crate::proc;
 use control::{Control, Stage, Status};
+use faults::Victims;
 pub use faults::{Fault, Interval, ScriptError, parse_duration, parse_kill, parse_pause};
 pub use recorder::{LATENCY_US_MAX, Slice, latency_histogram};
 use worker::{WorkerError, WorkerPlan, WorkerResult};
@@ -334,6 +335,7 @@ fn plans(spec: &RunSpec, address: SocketAddr, client: &quinn::ClientConfig) -> V
         Interval::Every(interval) => (Pace::Told, interval.as_micros() as u64),
         Interval::Max => (Pace::Max, 1_000_000),
     };
+    let victims = Victims::of(&spec.faults, spec.nodes);
     let mut plans = Vec::new();
     let mut first_node = 0;
     while first_node < spec.nodes {
@@ -355,7 +357,6 @@ fn plans(spec: &RunSpec, address: SocketAddr, client: &quinn::ClientConfig) -> V
                 retry_after_ms: 5_000.max((interval_us / 1_000) as u32 * 2),
             },
             seed: spec.seed ^ u64::from(first_node),
-            nodes: spec.nodes,
             links: links.clamp(1, nodes as usize),
             pace,
             batch: spec.batch.max(1),
@@ -363,7 +364,7 @@ fn plans(spec: &RunSpec, address: SocketAddr, client: &quinn::ClientConfig) -> V
             interval_us,
             slice_us: slice_of(spec.duration).as_micros() as u64,
             dead_after_us: dead_after.as_micros() as u64,
-            faults: spec.faults.clone(),
+            faults: spec.faults.iter().copied().zip(victims.iter().copied()).collect(),
             unregisters: spec.unregisters,
         });
         first_node += nodes;
