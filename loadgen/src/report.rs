@@ -160,9 +160,12 @@ pub struct Report {
     pub registered: u32,
     /// Longest interval told by the ResourceManager, milliseconds.
     pub heartbeat_interval_ms_max: u32,
-    /// Resident memory of the ResourceManager at the end.
+    /// Resident memory of the ResourceManager at the end; `null` where it has no process of its own or that is not known.
     pub server_rss_bytes: Option<u64>,
-    /// What it grew by since before the first connection, per node.
+    /// The same before the first connection, once it listened and had come to rest.
+    #[serde(default)]
+    pub server_rss_base_bytes: Option<u64>,
+    /// What it grew by from then on, per node.
     pub rss_bytes_per_node: Option<f64>,
     /// The same per connection.
     pub rss_bytes_per_connection: Option<f64>,
@@ -208,8 +211,33 @@ fn us_per_beat(cpu: Duration, beats: u64) -> f64 {
     rounded(cpu.as_secs_f64() * 1e6 / beats.max(1) as f64, 3)
 }
 
-fn per(bytes: (u64, u64), count: u32) -> f64 {
-    rounded(bytes.1.saturating_sub(bytes.0) as f64 / f64::from(count.max(1)), 1)
+/// What a process grew by, for each of `count`.
+fn growth(base: Option<u64>, end: Option<u64>, count: u32) -> Option<f64> {
+    let bytes = end?.saturating_sub(base?);
+    Some(rounded(bytes as f64 / f64::from(count.max(1)), 1))
+}
+
+/// One round of a comparison.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// The echo.
+    pub floor: FloorOutcome,
+    /// The heartbeat run after it.
+    pub report: Report,
+}
+
+impl Round {
+    /// What the echo reached, as it is reported.
+    #[must_use]
+    pub fn floor_beats_per_second(&self) -> f64 {
+        rounded(self.floor.beats as f64 / self.floor.measured.as_secs_f64().max(1e-9), 1)
+    }
+
+    /// The part of that which the heartbeat run reached: the quotient of the two numbers that are reported.
+    #[must_use]
+    pub fn ratio(&self) -> f64 {
+        rounded(self.report.beats_per_second / self.floor_beats_per_second().max(0.1), 3)
+    }
 }
 
 impl Report {
@@ -270,9 +298,10 @@ impl Report {
             socket_drops: outcome.socket_drops,
             registered: outcome.registered,
             heartbeat_interval_ms_max: outcome.interval_ms_max,
-            server_rss_bytes: has_server.then_some(outcome.server_rss.1),
-            rss_bytes_per_node: has_server.then(|| per(outcome.server_rss, spec.nodes)),
-            rss_bytes_per_connection: has_server.then(|| per(outcome.server_rss, connections)),
+            server_rss_bytes: outcome.server_rss,
+            server_rss_base_bytes: outcome.server_rss_base,
+            rss_bytes_per_node: growth(outcome.server_rss_base, outcome.server_rss, spec.nodes),
+            rss_bytes_per_connection: growth(outcome.server_rss_base, outcome.server_rss, connections),
             handshakes_per_second: rounded(f64::from(connections) / connected_s, 1),
             time_to_all_registered_ms: rounded(outcome.time_to_all_registered.as_secs_f64() * 1e3, 1),
             time_to_all_back_ms: outcome
@@ -339,9 +368,10 @@ impl Report {
             socket_drops: outcome.socket_drops,
             registered: 0,
             heartbeat_interval_ms_max: 0,
-            server_rss_bytes: Some(outcome.server_rss.1),
+            server_rss_bytes: outcome.server_rss,
+            server_rss_base_bytes: outcome.server_rss_base,
             rss_bytes_per_node: None,
-            rss_bytes_per_connection: Some(per(outcome.server_rss, spec.connections)),
+            rss_bytes_per_connection: growth(outcome.server_rss_base, outcome.server_rss, spec.connections),
             handshakes_per_second: rounded(f64::from(spec.connections) / connected_s, 1),
             time_to_all_registered_ms: 0.0,
             time_to_all_back_ms: None,
@@ -428,7 +458,7 @@ impl Report {
     #[must_use]
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let ms = |us: u64| format!("{:.3} ms", us as f64 / 1e3);
-        let or_unknown = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
+        let or_dash = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
         let latency = &self.latency_us;
         let mut lines = vec![
             ("nodes", with_commas(u64::from(self.nodes))),
@@ -442,10 +472,10 @@ impl Report {
             ("latency p99", ms(latency.p99)),
             ("latency p99.9", ms(latency.p999)),
             ("latency max", ms(latency.max)),
-            ("server CPU per beat", or_unknown(self.server_cpu_us_per_beat.map(|us| format!("{us:.2} µs")))),
+            ("server CPU per beat", or_dash(self.server_cpu_us_per_beat.map(|us| format!("{us:.2} µs")))),
             (
                 "server CPU",
-                or_unknown(self.server_cpu_cores.map(|cores| format!("{:.1} % of a core", cores * 100.0))),
+                or_dash(self.server_cpu_cores.map(|cores| format!("{:.1} % of a core", cores * 100.0))),
             ),
             ("load generator CPU per beat", format!("{:.2} µs", self.client_cpu_us_per_beat)),
             ("load generator CPU", format!("{:.1} % of a core", self.client_cpu_cores * 100.0)),
@@ -455,9 +485,10 @@ impl Report {
             ("late answers (> interval)", with_commas(self.late_answers)),
             ("false losses", with_commas(self.false_losses)),
             ("socket buffer drops", with_commas(self.socket_drops)),
-            ("server memory", or_unknown(self.server_rss_bytes.map(in_mib))),
-            ("memory per node", or_unknown(self.rss_bytes_per_node.map(in_kib))),
-            ("memory per connection", or_unknown(self.rss_bytes_per_connection.map(in_kib))),
+            ("server memory", or_dash(self.server_rss_bytes.map(in_mib))),
+            ("server memory without nodes", or_dash(self.server_rss_base_bytes.map(in_mib))),
+            ("memory per node", or_dash(self.rss_bytes_per_node.map(in_kib))),
+            ("memory per connection", or_dash(self.rss_bytes_per_connection.map(in_kib))),
             ("handshakes/s", with_commas(self.handshakes_per_second.round() as u64)),
             ("all registered after", format!("{:.2} s", self.time_to_all_registered_ms / 1e3)),
         ];

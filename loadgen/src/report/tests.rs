@@ -5,7 +5,7 @@ use crate::driver::{Interval, latency_histogram};
 use crate::fleet::{Capacities, FleetCounters};
 
 /// The keys people's scripts read: a name that goes missing here breaks them.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "schema",
     "command",
     "machine",
@@ -23,6 +23,7 @@ const KEYS: [&str; 21] = [
     "rejected",
     "false_losses",
     "server_rss_bytes",
+    "server_rss_base_bytes",
     "rss_bytes_per_node",
     "handshakes_per_second",
     "time_to_all_registered_ms",
@@ -75,7 +76,8 @@ fn outcome() -> RunOutcome {
         server_cpu: Duration::from_millis(20),
         client_cpu: Duration::from_millis(10),
         client_thread_busy: 0.001,
-        server_rss: (10 << 20, 14 << 20),
+        server_rss_base: Some(10 << 20),
+        server_rss: Some(14 << 20),
         socket_drops: 0,
         time_to_all_connected: Duration::from_millis(500),
         time_to_all_registered: Duration::from_millis(700),
