@@ -179,13 +179,13 @@ pub struct Report {
     /// The ResourceManager was killed in this run.
     #[serde(skip_serializing_if = "core::ops::Not::not", default)]
     pub was_rm_killed: bool,
-    /// Beats per second of a bare echo of the same shape.
+    /// Beats per second of a bare echo of the same shape; in a comparison that of the same round as every other number.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub floor_beats_per_second: Option<f64>,
-    /// Share of the floor that was reached.
+    /// Share of the floor that was reached: `beats_per_second` / `floor_beats_per_second`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub floor_ratio: Option<f64>,
-    /// Ratio of each round.
+    /// Share of each round, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub floor_ratios: Vec<f64>,
     /// CPU time of the echo server per frame, microseconds.
@@ -389,14 +389,29 @@ impl Report {
         report
     }
 
-    /// Adds what a bare echo of the same shape reached, round by round.
-    pub fn compare_with(&mut self, rounds: &[(f64, f64)], floor_server_cpu_us_per_beat: f64) {
-        let ratio = |round: &(f64, f64)| rounded(round.1 / round.0.max(1e-9), 3);
-        self.floor_ratios = rounds.iter().map(ratio).collect();
-        self.floor_ratio = Some(rounded(median(&self.floor_ratios), 3));
-        let floors: Vec<f64> = rounds.iter().map(|round| round.0).collect();
-        self.floor_beats_per_second = Some(rounded(median(&floors), 1));
-        self.floor_server_cpu_us_per_beat = Some(floor_server_cpu_us_per_beat);
+    /// The report of several rounds against a bare echo of the same shape: that of the round with the median ratio, so
+    /// that every figure in it belongs to every other; and what was lost in any of them. Also says which round it is,
+    /// from 0; `None` without rounds.
+    #[must_use]
+    pub fn of_rounds(rounds: &[Round]) -> Option<(usize, Self)> {
+        let ratios: Vec<f64> = rounds.iter().map(Round::ratio).collect();
+        let mut order: Vec<usize> = (0..ratios.len()).collect();
+        order.sort_by(|left, right| ratios[*left].total_cmp(&ratios[*right]));
+        // Of an even number the lower one of the two in the middle: the mean of both would belong to no round.
+        let middle = *order.get(order.len().checked_sub(1)? / 2)?;
+        let round = &rounds[middle];
+        let mut report = round.report.clone();
+        report.floor_ratio = Some(ratios[middle]);
+        report.floor_beats_per_second = Some(round.floor_beats_per_second());
+        report.floor_server_cpu_us_per_beat = Some(us_per_beat(round.floor.server_cpu, round.floor.beats));
+        report.floor_ratios = ratios;
+        report.lost = (1..)
+            .zip(rounds)
+            .flat_map(|(number, round)| {
+                round.report.lost.iter().map(move |text| format!("round {number}: {text}"))
+            })
+            .collect();
+        Some((middle, report))
     }
 
     /// Says what was lost and who was the limit.
@@ -516,16 +531,6 @@ impl Report {
             table.add_row([Cell::new(name), Cell::new(value).set_alignment(CellAlignment::Right)]);
         }
         table.to_string()
-    }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => 0.0,
-        count if count.is_multiple_of(2) => f64::midpoint(sorted[count / 2 - 1], sorted[count / 2]),
-        count => sorted[count / 2],
     }
 }
 
