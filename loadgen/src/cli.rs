@@ -6,7 +6,7 @@ mod heartbeat;
 mod output;
 mod progress;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,10 +15,11 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use heddle::pki::Identity;
 
-use crate::driver::{Fault, Interval, RunError, parse_duration, parse_kill, parse_pause};
-use crate::floor::{self, FloorSpec};
+use crate::driver::{Fault, Interval, RunError, Slice, parse_duration, parse_kill, parse_pause};
+use crate::floor::{self, FloorOutcome, FloorSpec};
 use crate::report::Report;
 use crate::rm;
+use output::Hlog;
 
 /// Exit code of a run in which something was lost, and of one that failed.
 const LOST: u8 = 1;
@@ -54,6 +55,10 @@ enum Command {
     /// A bare QUIC echo of the same bytes: what the transport alone can do.
     Floor(FloorArgs),
     /// Floor and heartbeat in turn, and the ratio.
+    ///
+    /// Every number of the report is from one round, the one with the median ratio (of an even number of rounds the lower
+    /// one of the two in the middle), so that floor_ratio is beats_per_second / floor_beats_per_second. floor_ratios has the
+    /// ratios of all rounds in their order. What any round lost is lost.
     Compare(CompareArgs),
     /// The floor's server.
     #[command(hide = true)]
@@ -112,7 +117,7 @@ struct HeartbeatArgs {
 /// Where the ResourceManager is.
 #[derive(Clone, Debug, Args)]
 struct TargetArgs {
-    /// spawn (a process of its own), inprocess, or the address of one that runs
+    /// spawn (a process of its own), inprocess, or host:port of one that runs; that needs --certificate, --key and --ca
     #[arg(long, default_value = "spawn", value_parser = target, value_name = "ADDR|spawn|inprocess")]
     rm: TargetKind,
     /// Its process id, where it runs on this machine: its CPU and memory are measured then
@@ -209,7 +214,7 @@ struct FloorArgs {
 struct CompareArgs {
     #[command(flatten)]
     shape: ShapeArgs,
-    /// How often each is run; the ratio is the median
+    /// How often each is run; the report is that of the round with the median ratio
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=99), default_value_t = 3)]
     rounds: u32,
     /// A setting for the ResourceManager, section.key=value
@@ -251,11 +256,21 @@ fn target(text: &str) -> Result<TargetKind, String> {
     match text {
         "spawn" => Ok(TargetKind::Spawn),
         "inprocess" => Ok(TargetKind::InProcess),
-        address => address
-            .parse()
-            .map(TargetKind::Address)
-            .map_err(|_| "accepted are spawn, inprocess, or an address such as 127.0.0.1:8031".to_owned()),
+        address => resolve(address).map(TargetKind::Address).map_err(|reason| {
+            format!(
+                "{reason}; accepted are spawn, inprocess, or host:port of one that runs, such as rm.example:8031, with \
+                 --certificate, --key and --ca"
+            )
+        }),
     }
+}
+
+/// The address `host:port` names. Of a name's addresses an IPv4 one, if it has any: a ResourceManager listens on one
+/// unless told otherwise, and with datagrams nobody says that the wrong one was tried.
+fn resolve(text: &str) -> Result<SocketAddr, String> {
+    let found: Vec<SocketAddr> = text.to_socket_addrs().map_err(|error| error.to_string())?.collect();
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| "the name has no address".to_owned())
 }
 
 /// Parses the process's arguments, runs what they say, prints, and gives the exit code.
@@ -314,9 +329,16 @@ fn run_floor(args: &FloorArgs) -> Result<bool> {
     let mut echo = rm::spawn_echo(rm::free_address()?, pki.directory())?;
     output::say(&format!("floor: {} connections, {outstanding} frames out on each", shape.connections));
     let outcome = floor::run(&spec, &pki.nodes()?, &mut echo).context("the floor could not be measured")?;
-    let report = Report::of_floor(&spec, &outcome, output::command_line(), output::now());
-    output::give(&report, &args.files, &outcome.latencies, None)?;
+    give_floor(&spec, &outcome, &args.files)?;
     Ok(true)
+}
+
+fn give_floor(spec: &FloorSpec, outcome: &FloorOutcome, files: &FileArgs) -> Result<()> {
+    let report = Report::of_floor(spec, outcome, output::command_line(), output::now());
+    // One slice: the echo's latencies are not told apart by time.
+    let slices = [Slice { index: 0, latencies: outcome.latencies.clone() }];
+    let hlog = Hlog { what: output::ECHOES, slices: &slices, base: outcome.began, slice: outcome.measured };
+    output::give(&report, files, &outcome.latencies, &hlog)
 }
 
 #[cfg(test)]

@@ -12,15 +12,16 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use heddle::pki::{Identity, PkiError, SERVER_NAME};
+use jiff::Timestamp;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use thiserror::Error;
 
-use crate::driver::{CLIENT_THREAD, Target, latency_histogram, quic};
+use crate::driver::{CLIENT_THREAD, Target, latency_histogram, memory, memory_at_rest, quic};
 use crate::fleet::{Fleet, PLAIN_BEAT_SIZE};
 use crate::proc;
 
@@ -63,8 +64,12 @@ pub struct FloorOutcome {
     pub client_thread_busy: f64,
     /// From the first connection to the last.
     pub time_to_all_connected: Duration,
-    /// Resident memory of the server before and after.
-    pub server_rss: (u64, u64),
+    /// When the measurement began.
+    pub began: SystemTime,
+    /// Resident memory of the server before the first connection; `None` where that is not known.
+    pub server_rss_base: Option<u64>,
+    /// The same at the end.
+    pub server_rss: Option<u64>,
     /// Datagrams the machine dropped on full socket buffers.
     pub socket_drops: u64,
 }
@@ -143,10 +148,12 @@ pub fn run(
     let (address, pid) = (target.address(), target.pid());
     let client = quic::client_config(identity, spec.outstanding)?;
     let spec = *spec;
+    let server_rss_base = memory_at_rest(target);
     let thread = std::thread::Builder::new()
         .name(format!("{CLIENT_THREAD}-0"))
         .spawn(move || measure(spec, address, pid, client))?;
-    thread.join().map_err(|_| FloorError::Panicked)?
+    let outcome = thread.join().map_err(|_| FloorError::Panicked)??;
+    Ok(FloorOutcome { server_rss_base, ..outcome })
 }
 
 /// What the connections of the client share.
@@ -176,7 +183,6 @@ fn measure(
         let endpoints = (0..quic::endpoint_count(spec.connections as usize))
             .map(|_| quic::endpoint(quic::local_for(address), None))
             .collect::<Result<Vec<_>, _>>()?;
-        let server_rss_before = pid.map_or(0, proc::resident_size);
         let ramp = Instant::now();
         let links = connect_all(&endpoints, &client, address, spec.connections).await?;
         let time_to_all_connected = ramp.elapsed();
@@ -206,6 +212,7 @@ fn measure(
             (server, client, proc::cpu_time(own, |name| name.starts_with(CLIENT_THREAD)))
         };
         let (drops, before, begin) = (proc::udp_receive_buffer_errors(), read(), Instant::now());
+        let began = Timestamp::now().into();
         shared.borrow_mut().is_counting = true;
         tokio::time::sleep(spec.duration).await;
         shared.borrow_mut().is_counting = false;
@@ -222,7 +229,9 @@ fn measure(
             client_cpu: after.1.saturating_sub(before.1),
             client_thread_busy: after.2.saturating_sub(before.2).as_secs_f64() / measured.as_secs_f64(),
             time_to_all_connected,
-            server_rss: (server_rss_before, pid.map_or(0, proc::resident_size)),
+            began,
+            server_rss_base: None,
+            server_rss: memory(pid),
             socket_drops: proc::udp_receive_buffer_errors().saturating_sub(drops),
         })
     })

@@ -26,19 +26,21 @@ pub enum HlogError {
     Histogram(String),
 }
 
-/// Writes a log with one line per slice; `base` is when the measurement began, `slice` how long each is.
+/// Writes a log with one line per slice; `what` its latencies are, `base` is when the measurement began, `slice` how long
+/// each is.
 ///
 /// # Errors
 /// [`HlogError`].
 pub fn write(
     mut out: impl io::Write,
+    what: &str,
     slices: &[Slice],
     base: SystemTime,
     slice: Duration,
 ) -> Result<(), HlogError> {
     let mut serializer = V2DeflateSerializer::new();
     let mut log = IntervalLogWriterBuilder::new()
-        .add_comment("Heddle heartbeat latencies from the planned send time; values in microseconds")
+        .add_comment(&format!("{what}; values in microseconds"))
         .with_base_time(base)
         .with_max_value_divisor(MAX_VALUE_DIVISOR)
         .begin_log_with(&mut out, &mut serializer)?;
@@ -71,7 +73,7 @@ mod tests {
             })
             .collect();
         let mut bytes = Vec::new();
-        write(&mut bytes, &slices, SystemTime::UNIX_EPOCH, Duration::from_secs(1)).unwrap();
+        write(&mut bytes, "Latencies", &slices, SystemTime::UNIX_EPOCH, Duration::from_secs(1)).unwrap();
         let mut read = Vec::new();
         for entry in IntervalLogIterator::new(&bytes) {
             if let LogEntry::Interval(interval) = entry.unwrap() {

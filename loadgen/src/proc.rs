@@ -34,6 +34,19 @@ pub fn resident_size(pid: u32) -> u64 {
     kib.unwrap_or(0) * 1_024
 }
 
+/// Whether a UDP socket in the network `pid` lives in is bound to `port`, whoever's it is.
+#[must_use]
+pub fn is_udp_port_bound(pid: u32, port: u16) -> bool {
+    ["udp", "udp6"].iter().any(|table| {
+        let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        // "  12: 0100007F:1F5F 00000000:0000 07 …": the second word is the local address and port, hexadecimal.
+        text.lines().any(|line| {
+            let local = line.split_ascii_whitespace().nth(1).and_then(|word| word.rsplit_once(':'));
+            local.is_some_and(|(_, bound)| u16::from_str_radix(bound, 16) == Ok(port))
+        })
+    })
+}
+
 /// Datagrams the machine threw away because a socket's buffer was full, since boot.
 #[must_use]
 pub fn udp_receive_buffer_errors() -> u64 {
@@ -103,6 +116,11 @@ mod tests {
         assert_eq!(cpu_time(pid, |_| false), Duration::ZERO);
         assert!(resident_size(pid) > 1 << 20);
         assert_eq!(resident_size(u32::MAX), 0);
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        assert!(is_udp_port_bound(pid, port) && !is_udp_port_bound(u32::MAX, port));
+        drop(socket);
+        assert!(!is_udp_port_bound(pid, port));
         assert!(Machine::read().memory_bytes > 1 << 20);
     }
 }

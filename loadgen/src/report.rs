@@ -133,6 +133,9 @@ pub struct Report {
     pub unexpected: u64,
     /// Nodes told to stop.
     pub shutdowns: u64,
+    /// Nodes that died by script, each once.
+    #[serde(default)]
+    pub killed: u64,
     /// Nodes told to register again, all causes.
     pub resyncs: u64,
     /// Leases that ran out.
@@ -157,9 +160,12 @@ pub struct Report {
     pub registered: u32,
     /// Longest interval told by the ResourceManager, milliseconds.
     pub heartbeat_interval_ms_max: u32,
-    /// Resident memory of the ResourceManager at the end.
+    /// Resident memory of the ResourceManager at the end; `null` where it has no process of its own or that is not known.
     pub server_rss_bytes: Option<u64>,
-    /// What it grew by since before the first connection, per node.
+    /// The same before the first connection, once it listened and had come to rest.
+    #[serde(default)]
+    pub server_rss_base_bytes: Option<u64>,
+    /// What it grew by from then on, per node.
     pub rss_bytes_per_node: Option<f64>,
     /// The same per connection.
     pub rss_bytes_per_connection: Option<f64>,
@@ -173,13 +179,13 @@ pub struct Report {
     /// The ResourceManager was killed in this run.
     #[serde(skip_serializing_if = "core::ops::Not::not", default)]
     pub was_rm_killed: bool,
-    /// Beats per second of a bare echo of the same shape.
+    /// Beats per second of a bare echo of the same shape; in a comparison that of the same round as every other number.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub floor_beats_per_second: Option<f64>,
-    /// Share of the floor that was reached.
+    /// Share of the floor that was reached: `beats_per_second` / `floor_beats_per_second`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub floor_ratio: Option<f64>,
-    /// Ratio of each round.
+    /// Share of each round, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub floor_ratios: Vec<f64>,
     /// CPU time of the echo server per frame, microseconds.
@@ -205,8 +211,33 @@ fn us_per_beat(cpu: Duration, beats: u64) -> f64 {
     rounded(cpu.as_secs_f64() * 1e6 / beats.max(1) as f64, 3)
 }
 
-fn per(bytes: (u64, u64), count: u32) -> f64 {
-    rounded(bytes.1.saturating_sub(bytes.0) as f64 / f64::from(count.max(1)), 1)
+/// What a process grew by, for each of `count`.
+fn growth(base: Option<u64>, end: Option<u64>, count: u32) -> Option<f64> {
+    let bytes = end?.saturating_sub(base?);
+    Some(rounded(bytes as f64 / f64::from(count.max(1)), 1))
+}
+
+/// One round of a comparison.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// The echo.
+    pub floor: FloorOutcome,
+    /// The heartbeat run after it.
+    pub report: Report,
+}
+
+impl Round {
+    /// What the echo reached, as it is reported.
+    #[must_use]
+    pub fn floor_beats_per_second(&self) -> f64 {
+        rounded(self.floor.beats as f64 / self.floor.measured.as_secs_f64().max(1e-9), 1)
+    }
+
+    /// The part of that which the heartbeat run reached: the quotient of the two numbers that are reported.
+    #[must_use]
+    pub fn ratio(&self) -> f64 {
+        rounded(self.report.beats_per_second / self.floor_beats_per_second().max(0.1), 3)
+    }
 }
 
 impl Report {
@@ -254,6 +285,7 @@ impl Report {
             wrong_ids: counters.wrong_ids,
             unexpected: counters.unexpected,
             shutdowns: counters.shutdowns,
+            killed: counters.killed,
             resyncs: counters.resyncs,
             fences: counters.fences,
             duplicates_sent: counters.copies_sent,
@@ -266,9 +298,10 @@ impl Report {
             socket_drops: outcome.socket_drops,
             registered: outcome.registered,
             heartbeat_interval_ms_max: outcome.interval_ms_max,
-            server_rss_bytes: has_server.then_some(outcome.server_rss.1),
-            rss_bytes_per_node: has_server.then(|| per(outcome.server_rss, spec.nodes)),
-            rss_bytes_per_connection: has_server.then(|| per(outcome.server_rss, connections)),
+            server_rss_bytes: outcome.server_rss,
+            server_rss_base_bytes: outcome.server_rss_base,
+            rss_bytes_per_node: growth(outcome.server_rss_base, outcome.server_rss, spec.nodes),
+            rss_bytes_per_connection: growth(outcome.server_rss_base, outcome.server_rss, connections),
             handshakes_per_second: rounded(f64::from(connections) / connected_s, 1),
             time_to_all_registered_ms: rounded(outcome.time_to_all_registered.as_secs_f64() * 1e3, 1),
             time_to_all_back_ms: outcome
@@ -322,6 +355,7 @@ impl Report {
             wrong_ids: 0,
             unexpected: 0,
             shutdowns: 0,
+            killed: 0,
             resyncs: 0,
             fences: 0,
             duplicates_sent: 0,
@@ -334,9 +368,10 @@ impl Report {
             socket_drops: outcome.socket_drops,
             registered: 0,
             heartbeat_interval_ms_max: 0,
-            server_rss_bytes: Some(outcome.server_rss.1),
+            server_rss_bytes: outcome.server_rss,
+            server_rss_base_bytes: outcome.server_rss_base,
             rss_bytes_per_node: None,
-            rss_bytes_per_connection: Some(per(outcome.server_rss, spec.connections)),
+            rss_bytes_per_connection: growth(outcome.server_rss_base, outcome.server_rss, spec.connections),
             handshakes_per_second: rounded(f64::from(spec.connections) / connected_s, 1),
             time_to_all_registered_ms: 0.0,
             time_to_all_back_ms: None,
@@ -354,21 +389,34 @@ impl Report {
         report
     }
 
-    /// Adds what a bare echo of the same shape reached, round by round.
-    pub fn compare_with(&mut self, rounds: &[(f64, f64)], floor_server_cpu_us_per_beat: f64) {
-        let ratio = |round: &(f64, f64)| rounded(round.1 / round.0.max(1e-9), 3);
-        self.floor_ratios = rounds.iter().map(ratio).collect();
-        self.floor_ratio = Some(rounded(median(&self.floor_ratios), 3));
-        let floors: Vec<f64> = rounds.iter().map(|round| round.0).collect();
-        self.floor_beats_per_second = Some(rounded(median(&floors), 1));
-        self.floor_server_cpu_us_per_beat = Some(floor_server_cpu_us_per_beat);
+    /// The report of several rounds against a bare echo of the same shape: that of the round with the median ratio, so
+    /// that every figure in it belongs to every other; and what was lost in any of them. Also says which round it is,
+    /// from 0; `None` without rounds.
+    #[must_use]
+    pub fn of_rounds(rounds: &[Round]) -> Option<(usize, Self)> {
+        let ratios: Vec<f64> = rounds.iter().map(Round::ratio).collect();
+        let mut order: Vec<usize> = (0..ratios.len()).collect();
+        order.sort_by(|left, right| ratios[*left].total_cmp(&ratios[*right]));
+        // Of an even number the lower one of the two in the middle: the mean of both would belong to no round.
+        let middle = *order.get(order.len().checked_sub(1)? / 2)?;
+        let round = &rounds[middle];
+        let mut report = round.report.clone();
+        report.floor_ratio = Some(ratios[middle]);
+        report.floor_beats_per_second = Some(round.floor_beats_per_second());
+        report.floor_server_cpu_us_per_beat = Some(us_per_beat(round.floor.server_cpu, round.floor.beats));
+        report.floor_ratios = ratios;
+        report.lost = (1..)
+            .zip(rounds)
+            .flat_map(|(number, round)| {
+                round.report.lost.iter().map(move |text| format!("round {number}: {text}"))
+            })
+            .collect();
+        Some((middle, report))
     }
 
     /// Says what was lost and who was the limit.
     fn judge(&mut self, spec: &RunSpec) {
-        let dead = spec.faults.iter().filter(|fault| fault.pause.is_none());
-        let dead: u32 = dead.map(|fault| fault.nodes.min(spec.nodes)).sum();
-        let missing = u64::from(spec.nodes.saturating_sub(self.registered).saturating_sub(dead));
+        let missing = u64::from(spec.nodes.saturating_sub(self.registered)).saturating_sub(self.killed);
         // With stale beats some node is always on its way back.
         let on_the_way = self.stale_sent.min(u64::from(spec.nodes));
         let is_cut_short = self.was_rm_killed && self.time_to_all_back_ms.is_none();
@@ -425,7 +473,7 @@ impl Report {
     #[must_use]
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let ms = |us: u64| format!("{:.3} ms", us as f64 / 1e3);
-        let or_unknown = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
+        let or_dash = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
         let latency = &self.latency_us;
         let mut lines = vec![
             ("nodes", with_commas(u64::from(self.nodes))),
@@ -439,10 +487,10 @@ impl Report {
             ("latency p99", ms(latency.p99)),
             ("latency p99.9", ms(latency.p999)),
             ("latency max", ms(latency.max)),
-            ("server CPU per beat", or_unknown(self.server_cpu_us_per_beat.map(|us| format!("{us:.2} µs")))),
+            ("server CPU per beat", or_dash(self.server_cpu_us_per_beat.map(|us| format!("{us:.2} µs")))),
             (
                 "server CPU",
-                or_unknown(self.server_cpu_cores.map(|cores| format!("{:.1} % of a core", cores * 100.0))),
+                or_dash(self.server_cpu_cores.map(|cores| format!("{:.1} % of a core", cores * 100.0))),
             ),
             ("load generator CPU per beat", format!("{:.2} µs", self.client_cpu_us_per_beat)),
             ("load generator CPU", format!("{:.1} % of a core", self.client_cpu_cores * 100.0)),
@@ -452,9 +500,10 @@ impl Report {
             ("late answers (> interval)", with_commas(self.late_answers)),
             ("false losses", with_commas(self.false_losses)),
             ("socket buffer drops", with_commas(self.socket_drops)),
-            ("server memory", or_unknown(self.server_rss_bytes.map(in_mib))),
-            ("memory per node", or_unknown(self.rss_bytes_per_node.map(in_kib))),
-            ("memory per connection", or_unknown(self.rss_bytes_per_connection.map(in_kib))),
+            ("server memory", or_dash(self.server_rss_bytes.map(in_mib))),
+            ("server memory without nodes", or_dash(self.server_rss_base_bytes.map(in_mib))),
+            ("memory per node", or_dash(self.rss_bytes_per_node.map(in_kib))),
+            ("memory per connection", or_dash(self.rss_bytes_per_connection.map(in_kib))),
             ("handshakes/s", with_commas(self.handshakes_per_second.round() as u64)),
             ("all registered after", format!("{:.2} s", self.time_to_all_registered_ms / 1e3)),
         ];
@@ -482,16 +531,6 @@ impl Report {
             table.add_row([Cell::new(name), Cell::new(value).set_alignment(CellAlignment::Right)]);
         }
         table.to_string()
-    }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => 0.0,
-        count if count.is_multiple_of(2) => f64::midpoint(sorted[count / 2 - 1], sorted[count / 2]),
-        count => sorted[count / 2],
     }
 }
 

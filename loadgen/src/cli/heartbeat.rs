@@ -4,18 +4,19 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
+use hdrhistogram::Histogram;
 use heddle::pki::Identity;
 
 use super::output::{self, Hlog};
 use super::progress::Shown;
 use super::{CompareArgs, FileArgs, HeartbeatArgs, NODES, NODES_MAX, TargetArgs, TargetKind};
-use crate::driver::{self, Interval, RunOutcome, RunSpec, Target};
+use crate::driver::{self, Fault, Interval, RunOutcome, RunSpec, Slice, Target};
 use crate::fleet::Capacities;
 use crate::floor::{self, FloorSpec};
-use crate::report::Report;
+use crate::report::{Report, Round};
 use crate::rm::{self, EphemeralPki, Remote};
 
 /// Where the files of a run without arguments go.
@@ -53,13 +54,31 @@ pub(super) fn spec_of(args: &HeartbeatArgs) -> Result<RunSpec> {
         );
     }
     let is_address = matches!(args.target.rm, TargetKind::Address(_));
-    if is_address != args.target.certificate.is_some() {
-        bail!("--certificate, --key and --ca go with --rm ADDR and only with it");
+    if is_address && args.target.certificate.is_none() {
+        bail!(
+            "--rm with an address needs --certificate, --key and --ca: a certificate that speaks for the nodes"
+        );
+    }
+    if !is_address && args.target.certificate.is_some() {
+        bail!(
+            "--certificate, --key and --ca are for --rm with an address; a ResourceManager that is started has its own"
+        );
+    }
+    if !is_address && args.target.rm_pid.is_some() {
+        bail!("--rm-pid is for --rm with an address; the process of one that is started is known");
     }
     if is_address && !args.target.rm_set.is_empty() {
         bail!("--rm-set is for a ResourceManager that is started: --rm spawn or --rm inprocess");
     }
-    let faults = args.kill_nodes.iter().chain(&args.pause_nodes).copied().collect();
+    let faults: Vec<Fault> = args.kill_nodes.iter().chain(&args.pause_nodes).copied().collect();
+    if let Some(late) = faults.iter().find(|fault| fault.at >= args.duration) {
+        let flag = if late.pause.is_some() { "--pause-nodes" } else { "--kill-nodes" };
+        bail!(
+            "{flag} at {:?} is past the end of the run, accepted is less than --duration, {:?}",
+            late.at,
+            args.duration
+        );
+    }
     Ok(RunSpec {
         nodes,
         connections,
@@ -101,8 +120,8 @@ pub(super) fn run(mut args: HeartbeatArgs, writes_reports: bool) -> Result<bool>
     shown.finish();
     let outcome = result?;
     let report = Report::of_run(&spec, &outcome, has_server, output::command_line(), output::now());
-    let hlog = Hlog { slices: &outcome.slices, base: shown.measured_from(), slice: outcome.slice };
-    output::give(&report, &args.files, &outcome.latencies, Some(&hlog))?;
+    let log = Log::of(outcome, &shown);
+    output::give(&report, &args.files, &log.latencies, &log.hlog())?;
     Ok(report.is_good())
 }
 
@@ -168,15 +187,12 @@ pub(super) fn compare(args: &CompareArgs) -> Result<bool> {
     let pki = EphemeralPki::create()?;
     let identity = pki.nodes()?;
     let mut shown = Shown::new();
-    let mut rounds = Vec::new();
-    let mut floor_cpu = Vec::new();
-    let mut outcomes: Vec<RunOutcome> = Vec::new();
-    for round in 1..=args.rounds {
+    let (mut rounds, mut logs) = (Vec::new(), Vec::new());
+    for number in 1..=args.rounds {
         let floor = {
             let mut echo = rm::spawn_echo(rm::free_address()?, pki.directory())?;
             floor::run(&floor_spec, &identity, &mut echo).context("the floor could not be measured")?
         };
-        let floor_rate = floor.beats as f64 / floor.measured.as_secs_f64();
         let outcome = {
             let address = rm::free_address()?;
             let settings = rm::settings(address, pki.directory(), interval_ms(&spec), &args.rm_set);
@@ -185,30 +201,39 @@ pub(super) fn compare(args: &CompareArgs) -> Result<bool> {
             shown.finish();
             result?
         };
-        let rate = outcome.beats as f64 / outcome.measured.as_secs_f64();
+        let report = Report::of_run(&spec, &outcome, true, output::command_line(), output::now());
+        let round = Round { floor, report };
         output::say(&format!(
-            "round {round}: floor {floor_rate:.0}/s, heartbeat {rate:.0}/s, ratio {:.3}",
-            rate / floor_rate
+            "round {number}: floor {:.0}/s, heartbeat {:.0}/s, ratio {:.3}",
+            round.floor_beats_per_second(),
+            round.report.beats_per_second,
+            round.ratio()
         ));
-        rounds.push((floor_rate, rate));
-        floor_cpu.push(floor.server_cpu.as_secs_f64() * 1e6 / floor.beats.max(1) as f64);
-        outcomes.push(outcome);
+        rounds.push(round);
+        logs.push(Log::of(outcome, &shown));
     }
-    // The round in the middle stands for all; what any of them lost is lost.
-    let reports: Vec<Report> = outcomes
-        .iter()
-        .map(|outcome| Report::of_run(&spec, outcome, true, output::command_line(), output::now()))
-        .collect();
-    let mut order: Vec<usize> = (0..rounds.len()).collect();
-    order.sort_by(|left, right| {
-        (rounds[*left].1 / rounds[*left].0).total_cmp(&(rounds[*right].1 / rounds[*right].0))
-    });
-    let middle = order[order.len() / 2];
-    let mut report = reports[middle].clone();
-    report.lost = reports.iter().flat_map(|report| report.lost.iter().cloned()).collect();
-    report.compare_with(&rounds, floor_cpu[middle]);
-    let outcome = &outcomes[middle];
-    let hlog = Hlog { slices: &outcome.slices, base: shown.measured_from(), slice: outcome.slice };
-    output::give(&report, &args.files, &outcome.latencies, Some(&hlog))?;
+    let Some((middle, report)) = Report::of_rounds(&rounds) else { bail!("--rounds is 0") };
+    let log = &logs[middle];
+    output::give(&report, &args.files, &log.latencies, &log.hlog())?;
     Ok(report.is_good())
+}
+
+/// Latencies of a run, for its files.
+struct Log {
+    latencies: Histogram<u64>,
+    slices: Vec<Slice>,
+    slice: Duration,
+    base: SystemTime,
+}
+
+impl Log {
+    /// Those of the run that `shown` showed last.
+    fn of(outcome: RunOutcome, shown: &Shown) -> Self {
+        let RunOutcome { latencies, slices, slice, .. } = outcome;
+        Self { latencies, slices, slice, base: shown.measured_from() }
+    }
+
+    fn hlog(&self) -> Hlog<'_> {
+        Hlog { what: output::HEARTBEATS, slices: &self.slices, base: self.base, slice: self.slice }
+    }
 }

@@ -43,8 +43,15 @@ pub(super) fn now() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// What a histogram log of a heartbeat run holds.
+pub(super) const HEARTBEATS: &str = "Heddle heartbeat latencies from the planned send time";
+
+/// What that of a floor holds.
+pub(super) const ECHOES: &str = "Latencies of a bare QUIC echo from write to echo";
+
 /// What a histogram log is made of.
 pub(super) struct Hlog<'a> {
+    pub what: &'static str,
     pub slices: &'a [Slice],
     pub base: SystemTime,
     pub slice: Duration,
@@ -55,7 +62,7 @@ pub(super) fn give(
     report: &Report,
     files: &FileArgs,
     latencies: &Histogram<u64>,
-    log: Option<&Hlog<'_>>,
+    log: &Hlog<'_>,
 ) -> Result<()> {
     let text = format!("{}\n{}\n", report.table(), report.verdict());
     match io::stdout().lock().write_all(text.as_bytes()) {
@@ -72,9 +79,9 @@ pub(super) fn give(
     if let Some(path) = &files.html {
         write(path, html::page(report, latencies, &percentiles)?.as_bytes())?;
     }
-    if let (Some(path), Some(log)) = (&files.hlog, log) {
+    if let Some(path) = &files.hlog {
         let mut bytes = Vec::new();
-        hlog::write(&mut bytes, log.slices, log.base, log.slice)?;
+        hlog::write(&mut bytes, log.what, log.slices, log.base, log.slice)?;
         write(path, &bytes)?;
     }
     if let Some(path) = &files.percentiles {

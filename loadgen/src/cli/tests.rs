@@ -62,7 +62,9 @@ fn what_is_refused_is_named_with_what_is_accepted() {
     check("heartbeat --churn 1.5", &["--churn", "1.5", "0 to 1"]);
     check("heartbeat --kill-nodes 10", &["--kill-nodes", "N@T"]);
     check("heartbeat --pause-nodes 10@1s", &["--pause-nodes", "N@T:D"]);
-    check("heartbeat --rm localhost", &["--rm", "spawn, inprocess"]);
+    check("heartbeat --rm localhost", &["--rm", "spawn, inprocess", "host:port", "--certificate", "--ca"]);
+    check("heartbeat --rm [::1", &["--rm", "host:port"]);
+    check("heartbeat --rm localhost:99999", &["--rm", "host:port"]);
     check("heartbeat --duration 1us", &["--duration", "100ms"]);
     check("compare --rm-set a", &["--rm-set", "section.key=value"]);
     check("heartbeat --certificate a", &["--key"]);
@@ -78,9 +80,54 @@ fn what_does_not_go_together_is_refused() {
     check("heartbeat --interval 1ms", "--interval is 1ms");
     check("heartbeat --rm inprocess --kill-rm-at 1s", "--kill-rm-at needs --rm spawn");
     check("heartbeat --kill-rm-at 30s", "past the end");
-    check("heartbeat --rm 127.0.0.1:1", "--certificate");
-    check("heartbeat --certificate a --key b --ca c", "--rm ADDR");
+    check("heartbeat --rm 127.0.0.1:1", "needs --certificate, --key and --ca");
+    check("heartbeat --rm localhost:1", "needs --certificate, --key and --ca");
+    check("heartbeat --certificate a --key b --ca c", "--rm with an address");
+    check("heartbeat --rm-pid 7", "--rm with an address");
+    check("heartbeat --kill-nodes 1@1s --kill-nodes 1@30s", "--kill-nodes at 30s is past the end");
+    check("heartbeat --pause-nodes 1@40s:1s", "--pause-nodes at 40s is past the end");
     check("heartbeat --nodes-from does-not-exist.csv", "--nodes-from");
+}
+
+#[test]
+fn a_running_resourcemanager_has_a_name_or_an_address() {
+    let rm = |text: &str| heartbeat(&format!("heartbeat --rm {text}")).target.rm;
+    assert_eq!(rm("127.0.0.1:8031"), TargetKind::Address(([127, 0, 0, 1], 8031).into()));
+    assert_eq!(rm("[::1]:8031"), TargetKind::Address((std::net::Ipv6Addr::LOCALHOST, 8031).into()));
+    assert!(matches!(rm("localhost:8031"), TargetKind::Address(address) if address.ip().is_loopback()));
+}
+
+#[test]
+fn the_floor_writes_every_file_it_has_a_flag_for() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = |name: &str| Some(directory.path().join(name));
+    let files =
+        FileArgs { json: file("json"), html: file("html"), hlog: file("hlog"), percentiles: file("text") };
+    let mut latencies = crate::driver::latency_histogram();
+    latencies.record_n(1_000, 10).unwrap();
+    let outcome = crate::floor::FloorOutcome {
+        beats: 10,
+        measured: Duration::from_secs(1),
+        latencies,
+        server_cpu: Duration::ZERO,
+        client_cpu: Duration::ZERO,
+        client_thread_busy: 0.0,
+        time_to_all_connected: Duration::ZERO,
+        began: std::time::SystemTime::UNIX_EPOCH,
+        server_rss_base: None,
+        server_rss: None,
+        socket_drops: 0,
+    };
+    let spec = FloorSpec { connections: 1, batch: 1, outstanding: 1, duration: Duration::from_secs(1) };
+    give_floor(&spec, &outcome, &files).unwrap();
+    for name in ["json", "html", "text"] {
+        assert!(std::fs::metadata(directory.path().join(name)).unwrap().len() > 0, "{name}");
+    }
+    let log = std::fs::read_to_string(directory.path().join("hlog")).unwrap();
+    assert!(
+        log.contains("bare QUIC echo") && log.lines().any(|line| line.starts_with("0.000,1.000,")),
+        "{log}"
+    );
 }
 
 #[test]

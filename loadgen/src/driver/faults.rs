@@ -1,6 +1,7 @@
 //! What a run does to its own nodes: kill or pause some of them at a time.
 //! Owns: the form of the flags and which nodes are meant. Called by: the command line (parses), the driver (asks).
-//! Does not: do it; the driver tells the fleet. Invariant: the same script and node count mean the same nodes.
+//! Does not: do it; the driver tells the fleet. Invariants: the same script and node count mean the same nodes; a fault
+//! hits nodes that no earlier one of the script hit, as far as there are.
 
 use core::fmt;
 use core::str::FromStr;
@@ -19,14 +20,45 @@ pub struct Fault {
     pub pause: Option<Duration>,
 }
 
-impl Fault {
-    /// Whether node `node` of `nodes` is meant.
-    #[must_use]
-    pub fn hits(&self, node: u32, nodes: u32) -> bool {
-        // Bresenham's rule: exactly `self.nodes` of them, evenly spread.
-        let (node, nodes, hit) = (u64::from(node), u64::from(nodes.max(1)), u64::from(self.nodes));
-        hit >= nodes || (node + 1) * hit / nodes > node * hit / nodes
+/// The nodes one fault is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Victims {
+    /// Nodes of the whole run, and the step of the walk over them; the two have no common divisor.
+    nodes: u32,
+    stride: u32,
+    /// The part of the walk that is meant.
+    first: u32,
+    count: u32,
+}
+
+impl Victims {
+    /// The victims of each of `faults`, in their order: no node is meant twice before all are.
+    pub(super) fn of(faults: &[Fault], nodes: u32) -> Vec<Self> {
+        let nodes = nodes.max(1);
+        let (stride, mut first) = (stride(nodes), 0);
+        let mut all = Vec::with_capacity(faults.len());
+        for fault in faults {
+            let count = fault.nodes.min(nodes);
+            all.push(Self { nodes, stride, first, count });
+            first = ((u64::from(first) + u64::from(count)) % u64::from(nodes)) as u32;
+        }
+        all
     }
+
+    /// Their numbers, each once.
+    pub(super) fn nodes(self) -> impl Iterator<Item = u32> {
+        let places = u64::from(self.first)..u64::from(self.first) + u64::from(self.count);
+        places.map(move |place| (place * u64::from(self.stride) % u64::from(self.nodes)) as u32)
+    }
+}
+
+/// A step that visits each of `nodes` once. Any piece of the walk is spread evenly, as it is near the golden section.
+fn stride(nodes: u32) -> u32 {
+    const fn divisor(left: u32, right: u32) -> u32 {
+        if right == 0 { left } else { divisor(right, left % right) }
+    }
+    let golden = (f64::from(nodes) * 0.618_033_988_75) as u32;
+    (golden.max(1)..=nodes).find(|stride| divisor(nodes, *stride) == 1).unwrap_or(1)
 }
 
 /// A text that is not a duration or a fault.
@@ -139,12 +171,44 @@ mod tests {
         assert!(parse_pause("7@1s").is_err());
     }
 
+    fn victims(counts: &[u32], nodes: u32) -> Vec<Vec<u32>> {
+        let fault = |count: &u32| Fault { nodes: *count, at: Duration::ZERO, pause: None };
+        let faults: Vec<Fault> = counts.iter().map(fault).collect();
+        Victims::of(&faults, nodes).into_iter().map(|victims| victims.nodes().collect()).collect()
+    }
+
     #[test]
     fn exactly_as_many_nodes_are_hit() {
-        for (hit, nodes) in [(0, 10), (1, 10), (3, 10), (7, 1_000), (10, 10), (12, 10)] {
-            let fault = Fault { nodes: hit, at: Duration::ZERO, pause: None };
-            let count = (0..nodes).filter(|node| fault.hits(*node, nodes)).count();
-            assert_eq!(count as u32, hit.min(nodes));
+        for (hit, nodes) in [(0, 10), (1, 10), (3, 10), (7, 1_000), (10, 10), (12, 10), (1, 1), (2, 2)] {
+            let mut hits = victims(&[hit], nodes).remove(0);
+            hits.sort_unstable();
+            hits.dedup();
+            assert_eq!(hits.len() as u32, hit.min(nodes));
+            assert!(hits.iter().all(|node| *node < nodes));
+        }
+    }
+
+    #[test]
+    fn further_faults_hit_nodes_that_are_left() {
+        for nodes in [1, 2, 6, 100, 128, 997, 10_000] {
+            let (third, half) = (nodes / 3, nodes / 2);
+            let mut distinct: Vec<u32> = victims(&[third, third, third], nodes).concat();
+            distinct.sort_unstable();
+            distinct.dedup();
+            assert_eq!(distinct.len() as u32, third * 3, "{nodes}");
+            // More than there are: every node is hit before one is hit again.
+            let mut all: Vec<u32> = victims(&[half, nodes - half, 1], nodes).concat();
+            assert_eq!(all.pop(), Some(all[0]));
+            all.sort_unstable();
+            assert_eq!(all, (0..nodes).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn they_are_spread_evenly() {
+        for hits in victims(&[100, 100, 100], 10_000) {
+            let tenths = (0..10).map(|tenth| hits.iter().filter(|node| **node / 1_000 == tenth).count());
+            tenths.for_each(|count| assert!((7..=13).contains(&count), "{count}"));
         }
     }
 }

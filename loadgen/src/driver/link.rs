@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use heddle_wire::{FrameDecoder, FrameError};
-use quinn::{ReadError, RecvStream, SendStream};
+use quinn::{ConnectionError, ReadError, RecvStream, SendStream};
 use thiserror::Error;
 
 use super::control::Stage;
@@ -28,10 +28,22 @@ const OUT_KEPT_MAX: usize = 64 * 1024;
 pub(super) enum LinkEnd {
     #[error("the ResourceManager closed the stream")]
     Closed,
+    /// What became of the connection says more than that it is lost: reset, timed out, closed with a reason.
     #[error("{0}")]
-    Read(#[from] ReadError),
+    Lost(ConnectionError),
+    #[error("{0}")]
+    Read(ReadError),
     #[error("the ResourceManager sent no frame: {0}")]
     Frame(#[from] FrameError),
+}
+
+impl From<ReadError> for LinkEnd {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::ConnectionLost(error) => Self::Lost(error),
+            other => Self::Read(other),
+        }
+    }
 }
 
 /// A connection's state. Exists before it is connected and after it is lost.

@@ -9,6 +9,7 @@ mod faults;
 mod link;
 pub mod quic;
 mod recorder;
+mod sampler;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -27,8 +28,11 @@ use thiserror::Error;
 use crate::fleet::{APPLICATION_NODES, Capacities, FleetCounters, FleetSpec, Pace};
 use crate::proc;
 use control::{Control, Stage, Status};
+use faults::Victims;
 pub use faults::{Fault, Interval, ScriptError, parse_duration, parse_kill, parse_pause};
 pub use recorder::{LATENCY_US_MAX, Slice, latency_histogram};
+use sampler::Sampler;
+pub(crate) use sampler::{memory, memory_at_rest};
 use worker::{WorkerError, WorkerPlan, WorkerResult};
 
 /// Names of client threads begin with this; it tells their CPU time from an embedded ResourceManager's.
@@ -168,8 +172,11 @@ pub struct RunOutcome {
     pub client_cpu: Duration,
     /// Busiest client thread, share of a core.
     pub client_thread_busy: f64,
-    /// Resident memory of the ResourceManager: before the first connection, and at the end.
-    pub server_rss: (u64, u64),
+    /// Resident memory of the ResourceManager before the first connection; `None` where it has no process of its own, its
+    /// process is not known, or it never came to rest.
+    pub server_rss_base: Option<u64>,
+    /// The same at the end.
+    pub server_rss: Option<u64>,
     /// Datagrams the machine dropped on full socket buffers in the measurement.
     pub socket_drops: u64,
     /// From the first connection to the last.
@@ -245,13 +252,13 @@ pub fn run(
     let nodes_per_connection = spec.nodes.div_ceil(spec.connections.max(1));
     let client = quic::client_config(identity, nodes_per_connection)?;
     let control = Arc::new(Control::new());
-    let rss_before = target.pid().map_or(0, proc::resident_size);
+    let server_rss_base = memory_at_rest(target);
     let threads = Threads::start(plans(spec, address, &client), &control)?;
     let mut main = Main { spec, target, progress, control, threads, sampler: Sampler::default() };
     let ramp = main.ramp()?;
     main.warm_up();
     let window = main.measure()?;
-    let rss_after = main.target.pid().map_or(0, proc::resident_size);
+    let server_rss = memory(main.target.pid());
     main.control.set_stage(Stage::Drain);
     let registered = main.threads.sum(|status| &status.registered);
     let connections_lost = main.threads.statuses().map(|status| status.connections_lost.load(Relaxed)).sum();
@@ -271,7 +278,8 @@ pub fn run(
         server_cpu: window.server_cpu,
         client_cpu: window.client_cpu,
         client_thread_busy: window.client_thread_busy,
-        server_rss: (rss_before, rss_after),
+        server_rss_base,
+        server_rss,
         socket_drops: window.socket_drops,
         time_to_all_connected: ramp.0,
         time_to_all_registered: ramp.1,
@@ -334,6 +342,7 @@ fn plans(spec: &RunSpec, address: SocketAddr, client: &quinn::ClientConfig) -> V
         Interval::Every(interval) => (Pace::Told, interval.as_micros() as u64),
         Interval::Max => (Pace::Max, 1_000_000),
     };
+    let victims = Victims::of(&spec.faults, spec.nodes);
     let mut plans = Vec::new();
     let mut first_node = 0;
     while first_node < spec.nodes {
@@ -355,7 +364,6 @@ fn plans(spec: &RunSpec, address: SocketAddr, client: &quinn::ClientConfig) -> V
                 retry_after_ms: 5_000.max((interval_us / 1_000) as u32 * 2),
             },
             seed: spec.seed ^ u64::from(first_node),
-            nodes: spec.nodes,
             links: links.clamp(1, nodes as usize),
             pace,
             batch: spec.batch.max(1),
@@ -363,7 +371,7 @@ fn plans(spec: &RunSpec, address: SocketAddr, client: &quinn::ClientConfig) -> V
             interval_us,
             slice_us: slice_of(spec.duration).as_micros() as u64,
             dead_after_us: dead_after.as_micros() as u64,
-            faults: spec.faults.clone(),
+            faults: spec.faults.iter().copied().zip(victims.iter().copied()).collect(),
             unregisters: spec.unregisters,
         });
         first_node += nodes;
@@ -429,38 +437,6 @@ impl Drop for Threads {
     fn drop(&mut self) {
         self.control.set_stage(Stage::Stop);
         self.threads.drain(..).for_each(|(thread, _)| drop(thread.join()));
-    }
-}
-
-/// CPU times at one moment.
-#[derive(Clone, Debug, Default)]
-struct Cpu {
-    server: Duration,
-    client: Duration,
-    threads: Vec<Duration>,
-}
-
-/// Reads CPU times; adds up what dead server processes used.
-#[derive(Default)]
-struct Sampler {
-    server_before: Duration,
-}
-
-impl Sampler {
-    fn read(&self, target: &dyn Target, threads: usize) -> Cpu {
-        let own = std::process::id();
-        let pid = target.pid();
-        let server =
-            pid.map_or(Duration::ZERO, |pid| proc::cpu_time(pid, |name| target.is_server_thread(name)));
-        let is_embedded = pid == Some(own);
-        let client = proc::cpu_time(own, |name| !is_embedded || !target.is_server_thread(name));
-        let threads = (0..threads)
-            .map(|index| {
-                let wanted = format!("{CLIENT_THREAD}-{index}");
-                proc::cpu_time(own, |name| name == wanted)
-            })
-            .collect();
-        Cpu { server: self.server_before + server, client, threads }
     }
 }
 

@@ -200,6 +200,18 @@ fn faults_are_survived_and_counted() {
 }
 
 #[test]
+fn every_kill_hits_nodes_that_live() {
+    let kill = |nodes, ms| Fault { nodes, at: Duration::from_millis(ms), pause: None };
+    let pause = Fault { nodes: 10, at: Duration::from_millis(200), pause: Some(Duration::from_millis(300)) };
+    let faults = vec![kill(10, 200), kill(10, 400), kill(15, 600), kill(10, 60_000), pause];
+    // Two threads, so that each has its own part of the nodes.
+    let spec = RunSpec { nodes: 200, connections: 4, client_threads: 2, faults, ..spec() };
+    let (outcome, _) = run_it(&spec);
+    assert_eq!((outcome.counters.killed, outcome.registered, outcome.dropped), (35, 165, 0));
+    assert_eq!((outcome.server_rss_base, outcome.server_rss), (None, None), "the model is in this process");
+}
+
+#[test]
 fn nodes_come_back_after_a_restart() {
     let spec = RunSpec {
         connections: 1,

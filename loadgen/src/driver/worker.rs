@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use super::control::{Control, Stage, Status};
-use super::faults::Fault;
+use super::faults::{Fault, Victims};
 use super::link::{Link, serve};
 use super::quic::{self, EndpointError};
 use super::recorder::{Recorder, Slice};
@@ -55,8 +55,6 @@ pub(super) struct WorkerPlan {
     pub client: ClientConfig,
     pub fleet: FleetSpec,
     pub seed: u64,
-    /// Nodes of the whole run; faults are spread over them.
-    pub nodes: u32,
     pub links: usize,
     pub pace: Pace,
     pub batch: u32,
@@ -65,7 +63,8 @@ pub(super) struct WorkerPlan {
     pub interval_us: u64,
     pub slice_us: u64,
     pub dead_after_us: u64,
-    pub faults: Vec<Fault>,
+    /// Faults, each with the nodes of the whole run that it hits.
+    pub faults: Vec<(Fault, Victims)>,
     /// Say farewell at the end.
     pub unregisters: bool,
 }
@@ -254,16 +253,18 @@ impl Worker {
         };
         let elapsed = Duration::from_micros(elapsed_us);
         tick.faults_done.resize(self.plan.faults.len(), (false, false));
-        for (fault, done) in self.plan.faults.iter().zip(&mut tick.faults_done) {
-            let hit = (0..fleet.len()).filter(|node| fault.hits(first + node, self.plan.nodes));
+        let own = fleet.len();
+        for ((fault, victims), done) in self.plan.faults.iter().zip(&mut tick.faults_done) {
+            let hit =
+                || victims.nodes().filter_map(|node| node.checked_sub(first).filter(|node| *node < own));
             if elapsed >= fault.at && !core::mem::replace(&mut done.0, true) {
-                for node in hit.clone() {
+                for node in hit() {
                     if fault.pause.is_some() { fleet.pause(node) } else { fleet.kill(node) }
                 }
             }
             let ends = fault.pause.map(|pause| fault.at + pause);
             if ends.is_some_and(|ends| elapsed >= ends) && !core::mem::replace(&mut done.1, true) {
-                hit.collect::<Vec<_>>().into_iter().for_each(|node| fleet.resume(node, now_us));
+                hit().for_each(|node| fleet.resume(node, now_us));
             }
         }
     }

@@ -141,6 +141,8 @@ pub struct FleetCounters {
     pub false_losses: u64,
     /// SHUTDOWN.
     pub shutdowns: u64,
+    /// Nodes that died by script, each once.
+    pub killed: u64,
     /// Leases that ran out.
     pub fences: u64,
     /// Pushed answers taken in.
@@ -195,6 +197,7 @@ impl FleetCounters {
             resyncs,
             false_losses,
             shutdowns,
+            killed,
             fences,
             pushes,
             full_reports,
@@ -432,6 +435,7 @@ impl Fleet {
 
     /// The node dies without a word.
     pub fn kill(&mut self, node: u32) {
+        self.counters.killed += u64::from(self.state(node) != NodeState::Stopped);
         self.stop(node);
     }
 
