@@ -12,7 +12,7 @@ use heddle_wire::resource_tracker::{
     NodeHeartbeatRequest, NodeHeartbeatResponse, RegisterNodeManagerRequest, RegisterNodeManagerResponse,
 };
 use heddle_wire::{FrameDecoder, Message, Reject, decode, write_frame};
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use quinn::{Connecting, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -157,6 +157,23 @@ impl Peer {
             return decode(&frame.body).unwrap();
         }
     }
+}
+
+/// The words a connection that is not let in ends with, during its handshake or after it.
+pub(crate) async fn refusal(address: SocketAddr, identity: &Identity) -> ConnectionError {
+    let endpoint = client_endpoint(identity, &RmConfig::default().transport);
+    ending(endpoint.connect(address, SERVER_NAME).unwrap()).await
+}
+
+/// The same for a connection that is being made.
+pub(crate) async fn ending(connecting: Connecting) -> ConnectionError {
+    let ended = async {
+        match connecting.await {
+            Ok(connection) => connection.closed().await,
+            Err(error) => error,
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the connection was let in")
 }
 
 /// A node that does everything right, beside whatever a test does to others: it beats a hundred times a second, and a
