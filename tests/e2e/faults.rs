@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use heddle::config::RmConfig;
+use heddle::config::{RmConfig, TransportSettings};
 use heddle::pki::{Role, SERVER_NAME};
 use heddle::recorder::replay;
 use heddle_wire::record::{NodeAction, NodeHandle, NodeId, NodeState};
@@ -46,6 +46,56 @@ fn a_peer_that_never_reads_is_cut_and_others_do_not_notice() {
         assert_eq!(closed.error_code.into_inner(), heddle_wire::RejectCode::SlowReader as u64);
         assert_eq!(&closed.reason[..], b"SlowReader");
         healthy.beat(good, response_id).await;
+    });
+    assert_eq!(cluster.metrics.transports()[0].1.slow_readers_cut.get(), 1);
+    cluster.rm.stop();
+}
+
+/// A peer may be far below the bound in bytes and still hold its answers for ever: time cuts it. One that reads, however
+/// small its window, is served.
+#[test]
+fn a_peer_that_reads_nothing_for_too_long_is_cut_by_time() {
+    const BEATS: usize = 200;
+    let timeout = Duration::from_secs(1);
+    let pki = Pki::new();
+    let mut setup = Setup::new();
+    setup.options.transport.slow_reader_size = 1 << 30;
+    setup.options.transport.slow_reader_timeout = timeout;
+    let cluster = setup.start(&pki);
+    block_on(async {
+        let bystander = Bystander::start(cluster.address(), &pki, "good").await;
+        // A window of some thirty answers.
+        let narrow = TransportSettings { stream_receive_window: 4_096, ..RmConfig::default().transport };
+        let mut peers = Vec::new();
+        for name in ["deaf", "reads"] {
+            let identity = pki.issue(Role::Node, name);
+            let mut peer = Peer::try_connect_with(cluster.address(), &identity, &narrow).await.unwrap();
+            let handle = peer.register(NodeId::new(name, 1)).await.node_handle;
+            let mut beats = Vec::new();
+            for _ in 0..BEATS {
+                write_frame(&mut beats, Flags::REQUEST, 1, handle.0, &heartbeat(handle, 0));
+            }
+            peers.push((peer, beats));
+        }
+        let (mut reads, beats) = peers.pop().unwrap();
+        reads.send(&beats).await;
+        for _ in 0..BEATS {
+            let answer: NodeHeartbeatResponse = decode(&reads.expect().await.body).unwrap();
+            assert_eq!(answer.response_id, 1);
+        }
+        let (mut deaf, beats) = peers.pop().unwrap();
+        let began = Instant::now();
+        deaf.send(&beats).await;
+        let closed = match deaf.connection.closed().await {
+            quinn::ConnectionError::ApplicationClosed(closed) => closed,
+            other => panic!("not cut with a reason: {other}"),
+        };
+        assert!(began.elapsed() >= timeout, "cut after {:?} of {timeout:?}", began.elapsed());
+        assert_eq!(closed.error_code.into_inner(), heddle_wire::RejectCode::SlowReader as u64);
+        assert_eq!(&closed.reason[..], b"SlowReader");
+        bystander.stop().await;
+        reads.send(&beats[..beats.len() / BEATS]).await;
+        reads.expect().await;
     });
     assert_eq!(cluster.metrics.transports()[0].1.slow_readers_cut.get(), 1);
     cluster.rm.stop();
@@ -199,6 +249,53 @@ fn ten_thousand_agents_come_back_at_once() {
     assert_eq!((counters.registrations, counters.registrations_refused), (agents + 1, 0));
     assert_eq!(counters.heartbeats_fresh, agents + u64::from(witness.beats));
     assert_eq!((counters.heartbeats_resync, counters.losses, counters.rejects), (agents, 0, 0));
+}
+
+/// Four hundred agents of a ResourceManager that was restarted, each with a certificate, a socket and a connection of its
+/// own: handshake, the old handle, RESYNC, registration and a fresh beat, all at the same time.
+#[test]
+fn four_hundred_connections_come_back_at_once() {
+    const PEERS: u32 = 400;
+    let pki = Pki::new();
+    let cluster = Setup::new().start(&pki);
+    let witness = block_on(async {
+        let bystander = Bystander::start(cluster.address(), &pki, "good").await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for index in 0..PEERS {
+            let (identity, address) = (pki.issue(Role::Node, &format!("n{index}")), cluster.address());
+            tasks.spawn(async move {
+                let mut peer = Peer::connect(address, &identity).await;
+                // The row may be another certificate's by now: RESYNC all the same, not a refusal.
+                let old = NodeHandle::new(0, index, 1);
+                assert_eq!(peer.beat(old, 41).await.node_action, NodeAction::Resync);
+                let registered = peer.register(NodeId::new(format!("n{index}"), 1)).await;
+                assert_eq!(registered.node_action, NodeAction::Normal, "{}", registered.diagnostics);
+                let answer = peer.beat(registered.node_handle, 0).await;
+                assert_eq!((answer.node_action, answer.response_id), (NodeAction::Normal, 1));
+                (peer, registered.node_handle)
+            });
+        }
+        let mut peers = Vec::new();
+        while let Some(result) = tasks.join_next().await {
+            peers.push(result.unwrap());
+        }
+        assert_eq!(cluster.metrics.transports()[0].1.connections.get(), u64::from(PEERS) + 1);
+        // Everybody is still there.
+        for (peer, handle) in &mut peers {
+            assert_eq!(peer.beat(*handle, 1).await.response_id, 2);
+        }
+        bystander.stop().await
+    });
+    let metrics = cluster.metrics.clone();
+    cluster.rm.stop();
+    let door = &metrics.transports()[0].1;
+    let accepted =
+        (door.handshakes_accepted.get(), door.handshakes_failed.get(), door.handshakes_refused.get());
+    assert_eq!(accepted, (u64::from(PEERS) + 1, 0, 0));
+    let counters = &metrics.shards()[0].1;
+    assert_eq!((counters.registrations, counters.registrations_refused), (u64::from(PEERS) + 1, 0));
+    assert_eq!(counters.heartbeats_fresh, u64::from(2 * PEERS + witness.beats));
+    assert_eq!((counters.heartbeats_resync, counters.losses, counters.rejects), (u64::from(PEERS), 0, 0));
 }
 
 /// More connections at once than the budget admits: the rest proves its address, waits its turn, and gets in.
