@@ -115,3 +115,6 @@ impl InventoryRole {
         self.stepper.inventory()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -227,3 +227,6 @@ impl ShardRole {
         self.gauge.publish_role(depth as u64, self.pushes_dropped, self.commands_refused);
     }
 }
+
+#[cfg(test)]
+mod tests;
