@@ -325,3 +325,30 @@ fn orders_past_a_nodes_list_are_refused_and_counted() {
     assert_eq!(commands.containers_to_cleanup.len(), COMMANDS_PER_ANSWER_MAX);
     assert_eq!(commands.containers_to_cleanup[0].container_id, 0);
 }
+
+#[test]
+fn a_batch_that_goes_on_in_another_cycle_replays() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ShardSettings::default();
+    let header =
+        crate::recorder::Header::Shard { version: "test".to_owned(), settings: Box::new(settings.clone()) };
+    let (mut tapes, _, thread) =
+        crate::recorder::start(folder.path(), 1 << 30, &[("shard-0".to_owned(), header)]).unwrap();
+    let mut bench = Bench::new(1, 2_048);
+    bench.role.stepper = ShardStepper::new(settings, tapes.pop());
+    bench.register(1_024);
+    let mut kept = bench.starve();
+    bench.send(&(0..60).map(query).collect::<Vec<_>>());
+    bench.ports[0].return_answers(kept.pop().unwrap());
+    assert!(bench.step() > 0);
+    assert!(bench.role.nets[0].in_hand.is_some());
+    for batch in kept {
+        bench.ports[0].return_answers(batch);
+    }
+    bench.settle();
+    drop(bench);
+    thread.join();
+    let report = crate::recorder::replay(folder.path()).unwrap();
+    assert!(report.is_identical(), "{report:?}");
+    assert_eq!(report.roles[0].end, crate::recorder::TapeEnd::Clean);
+}
