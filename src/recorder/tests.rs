@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use super::*;
-use crate::engine::batch::{FrameBatch, PeerId, StreamRef};
+use crate::engine::batch::{AnswerBatch, FrameBatch, PeerId, StreamRef};
 use crate::engine::settings::ShardSettings;
 use crate::engine::time::Instant;
 
@@ -92,6 +92,80 @@ fn damage_is_named_and_never_a_panic() {
         let mut batch = FrameBatch::default();
         while let Ok(Some(_)) = tape.next_record(&mut batch) {}
     }
+}
+
+/// What cannot be compressed: 16 KiB that are different for every `seed`.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let words = (0..2_048).map(|_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.flatten().collect()
+}
+
+/// The bound on a recording's size: the tape ends there, says so, and what is on it is whole and replays.
+#[test]
+fn a_tape_that_reached_its_bound_is_truncated_and_replays() {
+    const SIZE_MAX: u64 = 5 * 1024 * 1024 / 2;
+    const CYCLES: u64 = 320;
+    let folder = tempfile::tempdir().unwrap();
+    let (mut writers, statuses, thread) =
+        start(folder.path(), SIZE_MAX, &[("shard-0".to_owned(), shard_header())]).unwrap();
+    let mut shard = ShardStepper::new(ShardSettings::default(), writers.pop());
+    let (mut batch, mut answers) = (FrameBatch::default(), AnswerBatch::default());
+    for cycle in 0..CYCLES {
+        let now = Instant::from_millis(cycle);
+        // A beat of no node, answered RESYNC with a slot that depends on all before; and noise, answered with a reject.
+        batch.clear();
+        batch.push(&stray_beat(cycle), StreamRef::new(0, 1, 1), PeerId(1));
+        batch.push(&noise(cycle), StreamRef::new(0, 2, 1), PeerId(2));
+        answers.clear();
+        assert_eq!(shard.handle_frames(now, &batch, 0, &mut answers), 2);
+        assert_eq!(answers.len(), 2);
+        shard.end_cycle();
+    }
+    drop(shard);
+    thread.join();
+    assert_eq!((statuses[0].name(), statuses[0].is_recording()), ("truncated", false));
+
+    let path = folder.path().join("shard-0.tape");
+    let size = std::fs::metadata(&path).unwrap().len();
+    // Two blocks of a MiB, the third did not fit.
+    assert!((2 * 1024 * 1024..SIZE_MAX).contains(&size), "{size} bytes");
+    let report = replay(folder.path()).unwrap();
+    let role = &report.roles[0];
+    assert_eq!(role.end, TapeEnd::Truncated);
+    assert!(report.is_identical(), "{report:?}");
+    assert!(role.cycles >= 2 * 64 && role.cycles < CYCLES, "{} cycles", role.cycles);
+    assert_eq!((role.inputs, role.frames), (role.cycles, 2 * role.cycles));
+
+    // And it is the beginning of what happened: the hash is that of as many cycles.
+    let mut shard = ShardStepper::for_replay(ShardSettings::default());
+    let mut output = None;
+    for cycle in 0..role.cycles {
+        batch.clear();
+        batch.push(&stray_beat(cycle), StreamRef::new(0, 1, 1), PeerId(1));
+        batch.push(&noise(cycle), StreamRef::new(0, 2, 1), PeerId(2));
+        answers.clear();
+        shard.handle_frames(Instant::from_millis(cycle), &batch, 0, &mut answers);
+        output = shard.end_cycle();
+    }
+    assert_eq!(output, Some(role.output));
+}
+
+fn stray_beat(id: u64) -> Vec<u8> {
+    let handle = heddle_wire::record::NodeHandle::new(0, 7, 1);
+    let header = heddle_wire::FrameHeader {
+        opcode: heddle_wire::Opcode::NodeHeartbeat,
+        flags: heddle_wire::Flags::REQUEST,
+        body_length: 0,
+        correlation_id: id,
+        routing_key: handle.0,
+    };
+    header.to_bytes().to_vec()
 }
 
 #[test]

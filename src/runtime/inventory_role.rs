@@ -134,3 +134,6 @@ impl InventoryRole {
         self.stepper.inventory()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -265,3 +265,6 @@ impl ShardRole {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,19 @@
 //! What a peer may do wrong with bytes and certificates: it is told what was wrong, and others do not notice.
 
-use heddle::pki::Role;
+use std::sync::Arc;
+
+use heddle::config::RmConfig;
+use heddle::pki::{Authority, Role, SERVER_NAME};
 use heddle_wire::frame::{Flags, FrameHeader, MAGIC, offset};
 use heddle_wire::record::{NodeAction, NodeHandle, NodeId};
 use heddle_wire::{Opcode, RejectCode, write_frame};
-use quinn::ConnectionError;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ConnectionError, TransportErrorCode};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 
-use crate::cluster::{Cluster, Setup, block_on};
-use crate::peer::{Peer, Pki, heartbeat, registration};
+use crate::cluster::{Cluster, Setup, block_on, list_nodes, until};
+use crate::peer::{Peer, Pki, client_endpoint, ending, heartbeat, refusal, registration};
 
 fn frame(handle: NodeHandle) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -181,18 +187,22 @@ fn a_handle_of_another_node_or_generation_does_no_harm() {
         let accepted = [RejectCode::NameNotAllowed as u16, RejectCode::WrongRoute as u16];
         assert!(accepted.contains(&reject.code), "{reject:?}");
 
-        // The header says one node, the body another.
-        let mut mixed = frame(handle);
-        heddle_wire::frame::set_routing_key(
-            &mut mixed,
-            NodeHandle::new(0, handle.row(), handle.generation()).0 ^ 1,
-        );
-        owner.send(&mixed).await;
-        let answer = owner.expect().await;
-        if !answer.header.flags.is_reject() {
-            let answer: heddle_wire::resource_tracker::NodeHeartbeatResponse =
-                heddle_wire::decode(&answer.body).unwrap();
-            assert_eq!(answer.node_action, NodeAction::Resync, "an unknown row is out of sync, nothing else");
+        // The header says one of a relay's nodes, the body another.
+        let mut relay = Peer::connect(cluster.address(), &pki.issue(Role::Node, "r*")).await;
+        let first = relay.register(NodeId::new("r1", 1)).await.node_handle;
+        let second = relay.register(NodeId::new("r2", 1)).await.node_handle;
+        assert_ne!(first, second);
+        for (header, body) in [(first, second), (second, first), (first, handle)] {
+            let mut mixed = frame(body);
+            heddle_wire::frame::set_routing_key(&mut mixed, header.0);
+            relay.send(&mixed).await;
+            let reject = relay.expect().await.reject();
+            assert_eq!(reject.code, RejectCode::WrongRoute as u16, "{}", reject.message);
+        }
+        // None of them was moved on by it.
+        for node in [first, second] {
+            let answer = relay.beat(node, 0).await;
+            assert_eq!((answer.node_action, answer.response_id), (NodeAction::Normal, 1));
         }
 
         // Another generation: RESYNC for whoever holds it.
@@ -209,25 +219,86 @@ fn a_handle_of_another_node_or_generation_does_no_harm() {
     cluster.rm.stop();
 }
 
+/// A client with a certificate of `foreign` that trusts the authority of `pki`, which `Identity` does not let itself be.
+fn foreign_client(foreign: &Pki, pki: &Pki) -> quinn::ClientConfig {
+    let folder = tempfile::tempdir().unwrap();
+    let identity = foreign.issue(Role::Node, "n1");
+    let files = identity.save(folder.path(), "n1").unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(pki.authority.certificate().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(
+            identity.certificates().to_vec(),
+            PrivateKeyDer::from_pem_file(&files.key).unwrap(),
+        )
+        .unwrap();
+    config.alpn_protocols = vec![heddle_wire::ALPN.to_vec()];
+    quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()))
+}
+
 #[test]
-fn foreign_certificates_are_refused_with_a_reason() {
+fn certificates_of_another_authority_are_refused_by_both_sides() {
+    let pki = Pki::new();
+    let cluster = Setup::new().start(&pki);
+    // One of another name is unknown, one that calls itself as ours has another key: TLS has an alert for each.
+    let (unknown_ca, decrypt_error) = (TransportErrorCode::crypto(48), TransportErrorCode::crypto(51));
+    let another = Pki { authority: Authority::create("another").unwrap() };
+    block_on(async {
+        for (foreign, alert) in [(another, unknown_ca), (Pki::new(), decrypt_error)] {
+            // By the door.
+            let endpoint = client_endpoint(&pki.issue(Role::Node, "n1"), &RmConfig::default().transport);
+            let config = foreign_client(&foreign, &pki);
+            let connecting = endpoint.connect_with(config, cluster.address(), SERVER_NAME).unwrap();
+            match ending(connecting).await {
+                ConnectionError::ConnectionClosed(closed) => assert_eq!(closed.error_code, alert, "{closed}"),
+                other => panic!("a certificate of another authority was not refused: {other}"),
+            }
+            // By a client that trusts another authority than the door's.
+            match refusal(cluster.address(), &foreign.issue(Role::Node, "n1")).await {
+                ConnectionError::TransportError(error) => assert_eq!(error.code, alert, "{error}"),
+                other => panic!("a ResourceManager of another authority was trusted: {other}"),
+            }
+        }
+        let door = &cluster.metrics.transports()[0].1;
+        until(door, |door| door.handshakes_failed.get(), 4).await;
+        assert_eq!((door.handshakes_accepted.get(), door.connections.get()), (0, 0));
+    });
+    cluster.rm.stop();
+}
+
+#[test]
+fn certificates_of_another_role_or_host_are_refused_with_a_reason() {
     let pki = Pki::new();
     let cluster = Setup::new().start(&pki);
     block_on(async {
-        // Of another authority: no connection. The client notices when it first uses it at the latest.
-        let foreign = Pki::new().issue(Role::Node, "n1");
-        let refused = match Peer::try_connect(cluster.address(), &foreign).await {
-            Err(_) => true,
-            Ok(peer) => matches!(peer.connection.closed().await, ConnectionError::ConnectionClosed(_)),
-        };
-        assert!(refused, "a certificate of another authority was let in");
-
         // Of a ResourceManager: it is not a client.
-        let own = pki.issue(Role::ResourceManager, "rm2");
-        if let Ok(peer) = Peer::try_connect(cluster.address(), &own).await {
-            let closed = peer.connection.closed().await;
-            assert!(matches!(closed, ConnectionError::ApplicationClosed(_)), "{closed}");
+        match refusal(cluster.address(), &pki.issue(Role::ResourceManager, "rm2")).await {
+            ConnectionError::ApplicationClosed(closed) => {
+                assert_eq!(closed.error_code.into_inner(), RejectCode::RoleNotAllowed as u64);
+                assert_eq!(&closed.reason[..], b"RoleNotAllowed");
+            }
+            other => panic!("not refused with a reason: {other}"),
         }
+
+        // Of a client, which asks for what nodes may: each is refused, and the stream goes on.
+        let node_id = NodeId::new("n1", 1);
+        let mut client = Peer::connect(cluster.address(), &pki.issue(Role::Client, "alice")).await;
+        client.request(3, node_id.routing_key(), &registration(node_id)).await;
+        client.send(&frame(NodeHandle::new(0, 0, 1))).await;
+        for method in ["RegisterNodeManager", "NodeHeartbeat"] {
+            let reject = client.expect().await.reject();
+            assert_eq!(reject.code, RejectCode::RoleNotAllowed as u16);
+            assert!(
+                reject.message.contains("heddle://client/alice") && reject.message.contains(method),
+                "{}",
+                reject.message
+            );
+        }
+        assert_eq!(list_nodes(&mut client).await, []);
 
         // Of another host.
         let mut peer = Peer::connect(cluster.address(), &pki.issue(Role::Node, "rack1-*")).await;
@@ -243,7 +314,8 @@ fn foreign_certificates_are_refused_with_a_reason() {
         let registered = peer.register(NodeId::new("rack1-a", 1)).await;
         assert_eq!(registered.node_action, NodeAction::Normal);
     });
-    let rejects = cluster.metrics.transports()[0].1.rejects(RejectCode::NameNotAllowed);
-    assert_eq!(rejects, 1, "refusals are counted");
+    let door = &cluster.metrics.transports()[0].1;
+    assert_eq!(door.rejects(RejectCode::RoleNotAllowed), 3, "refusals are counted");
+    assert_eq!(door.rejects(RejectCode::NameNotAllowed), 1, "refusals are counted");
     cluster.rm.stop();
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heddle::config::{RecorderSettings, RmConfig, RuntimeSettings};
 use heddle::engine::settings::{NodeClass, NodeLists};
-use heddle::metrics::Metrics;
+use heddle::metrics::{Metrics, TransportMetrics};
 use heddle::pki::Role;
 use heddle::runtime::{Options, ResourceManager};
 use heddle_wire::administration::{DecommissionNodesRequest, DecommissionNodesResponse, DecommissionType};
@@ -14,7 +14,7 @@ use heddle_wire::application_client::{GetClusterNodesRequest, GetClusterNodesRes
 use heddle_wire::decode;
 use heddle_wire::record::{NodeAction, NodeId, NodeState};
 
-use crate::peer::{Peer, Pki};
+use crate::peer::{PATIENCE, Peer, Pki};
 
 /// What a test changes of a ResourceManager.
 pub(crate) struct Setup {
@@ -69,6 +69,15 @@ impl Cluster {
         self.metrics.shards().iter().fold((0, 0, 0), |sum, (_, counters)| {
             (sum.0 + counters.heartbeats_fresh, sum.1 + counters.losses, sum.2 + counters.invalid_transitions)
         })
+    }
+}
+
+/// Lets others run until a number of the door's is `wanted`: what a peer sees and what is counted are a moment apart.
+pub(crate) async fn until(door: &TransportMetrics, read: fn(&TransportMetrics) -> u64, wanted: u64) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while read(door) != wanted {
+        assert!(std::time::Instant::now() < deadline, "{} never became {wanted}", read(door));
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -162,7 +171,7 @@ fn a_silent_node_is_lost_and_told_to_register_again() {
         let registered = node.register(NodeId::new("n1", 1)).await;
         assert_eq!(registered.lease_ms, 900);
         node.beat(registered.node_handle, 0).await;
-        let deadline = std::time::Instant::now() + crate::peer::PATIENCE;
+        let deadline = std::time::Instant::now() + PATIENCE;
         while list_nodes(&mut client).await != [(NodeId::new("n1", 1), NodeState::Lost)] {
             assert!(std::time::Instant::now() < deadline, "a silent node is never lost");
         }

@@ -6,5 +6,6 @@
 mod bad_input;
 mod cluster;
 mod faults;
+mod handshakes;
 mod peer;
 mod process;

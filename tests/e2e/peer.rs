@@ -1,18 +1,21 @@
 //! A peer made of bytes: it can do everything a well-behaved agent does, and everything else.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use heddle::config::{RmConfig, TransportSettings};
 use heddle::pki::{Authority, Identity, Role, SERVER_NAME};
 use heddle_wire::frame::{Flags, Frame, FrameHeader, HEADER_SIZE, offset};
 use heddle_wire::message::decode_reject;
-use heddle_wire::record::{NodeHandle, NodeId, Resource};
+use heddle_wire::record::{NodeAction, NodeHandle, NodeId, Resource};
 use heddle_wire::resource_tracker::{
     NodeHeartbeatRequest, NodeHeartbeatResponse, RegisterNodeManagerRequest, RegisterNodeManagerResponse,
 };
 use heddle_wire::{Message, Opcode, Reject, decode, write_frame};
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use quinn::{Connecting, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 /// Longest wait for anything; far beyond what a loaded machine needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -76,7 +79,16 @@ impl Peer {
         address: SocketAddr,
         identity: &Identity,
     ) -> Result<Self, ConnectionError> {
-        let endpoint = client_endpoint(identity, &RmConfig::default().transport);
+        Self::try_connect_with(address, identity, &RmConfig::default().transport).await
+    }
+
+    /// With limits of its own on the peer's side, for example a window that is soon full.
+    pub(crate) async fn try_connect_with(
+        address: SocketAddr,
+        identity: &Identity,
+        settings: &TransportSettings,
+    ) -> Result<Self, ConnectionError> {
+        let endpoint = client_endpoint(identity, settings);
         let connecting = endpoint.connect(address, SERVER_NAME).unwrap();
         let connection =
             tokio::time::timeout(PATIENCE, connecting).await.expect("no answer to a handshake")?;
@@ -168,6 +180,70 @@ impl Peer {
             }
             return decode(&frame.body).unwrap();
         }
+    }
+}
+
+/// The words a connection that is not let in ends with, during its handshake or after it.
+pub(crate) async fn refusal(address: SocketAddr, identity: &Identity) -> ConnectionError {
+    let endpoint = client_endpoint(identity, &RmConfig::default().transport);
+    ending(endpoint.connect(address, SERVER_NAME).unwrap()).await
+}
+
+/// The same for a connection that is being made.
+pub(crate) async fn ending(connecting: Connecting) -> ConnectionError {
+    let ended = async {
+        match connecting.await {
+            Ok(connection) => connection.closed().await,
+            Err(error) => error,
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the connection was let in")
+}
+
+/// A node that does everything right, beside whatever a test does to others: it beats a hundred times a second, and a
+/// beat that is refused, told RESYNC or answered with another number fails the test.
+pub(crate) struct Bystander {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Witness>,
+}
+
+/// What a [`Bystander`] saw.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Witness {
+    pub(crate) beats: u32,
+    /// The longest it waited for an answer.
+    pub(crate) slowest: Duration,
+}
+
+impl Bystander {
+    /// Connects and registers `host`; it beats from now on.
+    pub(crate) async fn start(address: SocketAddr, pki: &Pki, host: &str) -> Self {
+        let mut peer = Peer::connect(address, &pki.issue(Role::Node, host)).await;
+        let handle = peer.register(NodeId::new(host, 1)).await.node_handle;
+        let (stop, mut stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(Duration::from_millis(10));
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut witness = Witness { beats: 0, slowest: Duration::ZERO };
+            loop {
+                let began = Instant::now();
+                let answer = peer.beat(handle, witness.beats).await;
+                witness.slowest = witness.slowest.max(began.elapsed());
+                witness.beats += 1;
+                assert_eq!((answer.node_action, answer.response_id), (NodeAction::Normal, witness.beats));
+                tokio::select! {
+                    _ = &mut stopped => return witness,
+                    _ = tick.tick() => {}
+                }
+            }
+        });
+        Self { stop, task }
+    }
+
+    /// Ends it after its beat under way.
+    pub(crate) async fn stop(self) -> Witness {
+        let _ = self.stop.send(());
+        self.task.await.unwrap()
     }
 }
 
