@@ -137,10 +137,12 @@ fn a_tape_that_reached_its_bound_is_truncated_and_replays() {
     assert!((2 * 1024 * 1024..SIZE_MAX).contains(&size), "{size} bytes");
     let report = replay(folder.path()).unwrap();
     let role = &report.roles[0];
-    assert_eq!(role.end, TapeEnd::Truncated);
+    assert_eq!(role.end, Some(TapeEnd::Truncated));
     assert!(report.is_identical(), "{report:?}");
-    assert!(role.cycles >= 2 * 64 && role.cycles < CYCLES, "{} cycles", role.cycles);
-    assert_eq!((role.inputs, role.frames), (role.cycles, 2 * role.cycles));
+    // A block ends where it is large enough, which may be within a cycle: its input is there, its end is not.
+    assert!(role.cycles >= 2 * 63 && role.cycles < CYCLES, "{} cycles", role.cycles);
+    assert!((role.cycles..=role.cycles + 1).contains(&role.inputs), "{} inputs", role.inputs);
+    assert_eq!(role.frames, 2 * role.inputs);
 
     // And it is the beginning of what happened: the hash is that of as many cycles.
     let mut shard = ShardStepper::for_replay(ShardSettings::default());

@@ -183,6 +183,9 @@ impl Acceptor {
             if is_stale {
                 self.net.metrics.handshakes_failed.increment();
                 incoming.ignore();
+            } else if self.is_full() {
+                self.net.metrics.handshakes_refused.increment();
+                incoming.refuse();
             } else {
                 self.admit(incoming);
             }
@@ -197,7 +200,7 @@ impl Acceptor {
         waiting: &mut VecDeque<(Incoming, Instant)>,
     ) {
         let metrics = &self.net.metrics;
-        if metrics.connections.get() >= self.settings.connections_max as u64 {
+        if self.is_full() {
             metrics.handshakes_refused.increment();
             incoming.refuse();
         } else if waiting.is_empty() && budget.take(self.clock.now()) {
@@ -213,6 +216,10 @@ impl Acceptor {
             metrics.handshakes_refused.increment();
             incoming.refuse();
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.net.metrics.connections.get() >= self.settings.connections_max as u64
     }
 
     fn admit(&self, incoming: Incoming) {

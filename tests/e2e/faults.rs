@@ -93,7 +93,8 @@ fn a_peer_that_reads_nothing_for_too_long_is_cut_by_time() {
         };
         assert!(began.elapsed() >= timeout, "cut after {:?} of {timeout:?}", began.elapsed());
         assert_eq!(closed.error_code.into_inner(), heddle_wire::RejectCode::SlowReader as u64);
-        assert_eq!(&closed.reason[..], b"SlowReader");
+        let reason = String::from_utf8_lossy(&closed.reason);
+        assert!(reason.contains("behind"), "{reason}");
         bystander.stop().await;
         reads.send(&beats[..beats.len() / BEATS]).await;
         reads.expect().await;
@@ -280,7 +281,8 @@ fn four_hundred_connections_come_back_at_once() {
         while let Some(result) = tasks.join_next().await {
             peers.push(result.unwrap());
         }
-        assert_eq!(cluster.metrics.transports()[0].1.connections.get(), u64::from(PEERS) + 1);
+        // `connections` also counts handshakes that a late copy of a first packet began and nobody will end.
+        assert_eq!(cluster.metrics.transports()[0].1.handshakes_accepted.get(), u64::from(PEERS) + 1);
         // Everybody is still there.
         for (peer, handle) in &mut peers {
             assert_eq!(peer.beat(*handle, 1).await.response_id, 2);

@@ -132,3 +132,31 @@ fn noise_at_the_door_harms_nobody() {
     assert!(door.handshakes_failed.get() > 0, "no packet came as far as a handshake");
     cluster.rm.stop();
 }
+
+/// Handshakes under way, or waiting for the budget, were not counted: a herd went past the bound.
+#[test]
+fn the_bound_on_connections_holds_for_a_herd() {
+    const PEERS: usize = 40;
+    let pki = Pki::new();
+    let mut setup = Setup::new();
+    setup.options.transport.connections_max = 4;
+    setup.options.transport.handshake_burst = 10;
+    setup.options.transport.handshakes_per_second = 100;
+    let cluster = setup.start(&pki);
+    let identity = pki.issue(Role::Node, "*");
+    block_on(async {
+        let endpoint = client_endpoint(&identity, &RmConfig::default().transport);
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..PEERS {
+            let connecting = endpoint.connect(cluster.address(), SERVER_NAME).unwrap();
+            tasks.spawn(connecting.into_future());
+        }
+        let mut connections = Vec::new();
+        while let Some(result) = tasks.join_next().await {
+            connections.extend(result.unwrap());
+        }
+        let door = &cluster.metrics.transports()[0].1;
+        assert_eq!((connections.len(), door.handshakes_refused.get()), (4, 36));
+    });
+    cluster.rm.stop();
+}

@@ -38,7 +38,14 @@ fn inventory(shards: usize, events: usize, commands: usize) -> (InventoryRole, V
         let shard_commands = MpscQueue::new(1);
         ends.push(Shard { events: event_sender, commands: orders, shard_commands: shard_commands.clone() });
         let sleeper = Arc::new(Sleeper::for_current_thread());
-        links.push(ShardLink { events, commands, shard_commands, sleeper, told_permille: 0 });
+        links.push(ShardLink {
+            events,
+            commands,
+            shard_commands,
+            sleeper,
+            told_permille: 0,
+            is_touched: false,
+        });
     }
     (InventoryRole::new(InventoryStepper::new(None), links), ends)
 }
@@ -132,6 +139,8 @@ fn orders_of_several_shards_are_all_delivered() {
     for told in told {
         assert_eq!(told, (0..10).collect::<Vec<_>>());
     }
+    assert!(!role.is_drained(), "another shard may still say something");
+    drop(shards);
     assert!(role.is_drained());
 }
 
@@ -163,4 +172,14 @@ fn a_shard_that_could_not_be_told_the_load_is_told_later() {
     assert_eq!(shards[0].shard_commands.poll(), Some(ShardCommand::SetClusterLoad { used_permille: 250 }));
     role.tell_load();
     assert_eq!(shards[0].shard_commands.poll(), None, "told twice");
+}
+/// Orders for a shard that has ended were kept for ever, and with them the thread: a stop did not end.
+#[test]
+fn orders_for_a_shard_that_has_ended_do_not_hold_back_the_end() {
+    let (mut role, mut shards) = inventory(2, 8, 1);
+    shards[1].events.offer(completed(1, 0..3)).unwrap();
+    drop(shards.pop());
+    role.do_work(Instant::ZERO);
+    role.do_work(Instant::ZERO);
+    assert!(role.is_drained(), "{:?}", role.waiting);
 }
