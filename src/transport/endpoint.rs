@@ -151,20 +151,32 @@ pub(super) struct Acceptor {
     pub(super) clock: Clock,
 }
 
+/// Those who were not let in at once.
+#[derive(Default)]
+struct Line {
+    /// They have proved their address, and wait for the budget.
+    waiting: VecDeque<(Incoming, Instant)>,
+    /// When somebody was last told to prove it.
+    retried: Option<Instant>,
+}
+
 impl Acceptor {
+    /// How long copies of a first packet may come after its Retry: a few of a client's repetitions.
+    const COPIES_FOR: Duration = Duration::from_secs(1);
+
     pub(super) async fn run(self) {
         let settings = &self.settings;
         let mut budget =
             HandshakeBudget::new(settings.handshakes_per_second, settings.handshake_burst, self.clock.now());
-        let mut waiting = VecDeque::new();
+        let mut line = Line::default();
         loop {
-            self.admit_waiting(&mut budget, &mut waiting);
+            self.admit_waiting(&mut budget, &mut line.waiting);
             tokio::select! {
                 incoming = self.endpoint.accept() => match incoming {
-                    Some(incoming) => self.decide(incoming, &mut budget, &mut waiting),
+                    Some(incoming) => self.decide(incoming, &mut budget, &mut line),
                     None => return,
                 },
-                () = tokio::time::sleep(budget.wait()), if !waiting.is_empty() => {}
+                () = tokio::time::sleep(budget.wait()), if !line.waiting.is_empty() => {}
             }
         }
     }
@@ -193,25 +205,26 @@ impl Acceptor {
     }
 
     /// Within the budget: in. Beyond it: prove the address first, then wait in line, then be refused.
-    fn decide(
-        &self,
-        incoming: Incoming,
-        budget: &mut HandshakeBudget,
-        waiting: &mut VecDeque<(Incoming, Instant)>,
-    ) {
+    fn decide(&self, incoming: Incoming, budget: &mut HandshakeBudget, line: &mut Line) {
         let metrics = &self.net.metrics;
+        let now = self.clock.now();
+        // A peer repeats its first packet until it has read our Retry. While Retries are about, a packet without a
+        // token may be such a copy: let in, it would hold a place until its timeout, for nobody.
+        let is_copy = !incoming.remote_address_validated()
+            && line.retried.is_some_and(|at| now.since(at) < Self::COPIES_FOR);
         if self.is_full() {
             metrics.handshakes_refused.increment();
             incoming.refuse();
-        } else if waiting.is_empty() && budget.take(self.clock.now()) {
+        } else if line.waiting.is_empty() && !is_copy && budget.take(now) {
             self.admit(incoming);
         } else if incoming.may_retry() && !incoming.remote_address_validated() {
             metrics.handshakes_retried.increment();
+            line.retried = Some(now);
             if incoming.retry().is_err() {
                 metrics.handshakes_refused.increment();
             }
-        } else if waiting.len() < WAITING_MAX {
-            waiting.push_back((incoming, self.clock.now()));
+        } else if line.waiting.len() < WAITING_MAX {
+            line.waiting.push_back((incoming, now));
         } else {
             metrics.handshakes_refused.increment();
             incoming.refuse();
