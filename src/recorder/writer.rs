@@ -91,7 +91,7 @@ impl TapeWriter {
         }
     }
 
-    /// Sends what there is if nothing was sent for [`FLUSH_EVERY`]. Called between cycles.
+    /// Sends what there is if nothing was sent for a second. Called between cycles.
     pub fn flush(&mut self, now: Instant) {
         if !self.block.is_empty() && now.since(self.sent) >= FLUSH_EVERY {
             self.sent = now;
