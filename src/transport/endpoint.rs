@@ -23,7 +23,6 @@ use super::node_lists_service::NodeListsDoor;
 use super::pace::Pace;
 use super::stream_table::close_for;
 use crate::config::TransportSettings;
-use crate::engine::batch::PeerId;
 use crate::engine::time::Instant;
 use crate::pki::{Identity, PeerIdentity, PkiError, Role};
 use crate::runtime::clock::Clock;
@@ -314,10 +313,4 @@ fn identify(connection: &Connection) -> Result<PeerIdentity, String> {
         .ok_or("the peer showed no certificate")?;
     let leaf = certificates.first().ok_or("the peer showed no certificate")?;
     PeerIdentity::from_certificate(leaf).map_err(|error| error.to_string())
-}
-
-/// The [`PeerId`] under which frames of `identity` come in.
-#[must_use]
-pub fn peer_id(identity: &Identity) -> PeerId {
-    identity.peer().id
 }

@@ -17,7 +17,7 @@ mod router;
 mod socket;
 mod stream_table;
 
-pub use endpoint::{ResetSecret, client_config, endpoint, peer_id, server_config, transport_config};
+pub use endpoint::{ResetSecret, client_config, endpoint, server_config, transport_config};
 pub(crate) use net_thread::{NetThread, NetThreadParts};
 pub(crate) use node_lists_service::{ShardCommandPort, node_lists_service};
 pub use socket::{SocketBuffers, bind};
