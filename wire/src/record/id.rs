@@ -7,6 +7,7 @@ use core::fmt;
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// An application: start time of the ResourceManager that issued it, and a counter from 1.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rkyv(derive(Clone, Copy))]
 pub struct ApplicationId {
@@ -23,6 +24,7 @@ impl fmt::Display for ApplicationId {
 }
 
 /// One attempt of an application.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rkyv(derive(Clone, Copy))]
 pub struct ApplicationAttemptId {
@@ -40,6 +42,7 @@ impl fmt::Display for ApplicationAttemptId {
 }
 
 /// A container: the attempt that asked for it and a 64-bit id, epoch × 2^40 + sequence.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rkyv(derive(Clone, Copy))]
 pub struct ContainerId {
@@ -112,6 +115,7 @@ to_native!(ArchivedApplicationAttemptId => ApplicationAttemptId { application_id
 to_native!(ArchivedContainerId => ContainerId { application_attempt_id, container_id });
 
 /// A NodeManager's identity: host and the port of its container-management server.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId {
     /// Host name, 1 to 253 bytes, no white space, no `:`.
@@ -179,6 +183,7 @@ impl fmt::Display for NodeId {
 ///
 /// Bits 0–31 row, 32–55 generation (from 1), 56–63 shard. Never 0. A handle dies when its row is given to another node
 /// or the node registers again; a frame with a dead one is answered RESYNC.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeHandle(pub u64);
 
