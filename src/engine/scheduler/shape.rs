@@ -2,8 +2,8 @@
 //! Owns: [`Shapes`], which knows of every shape whether some node has room for it ("open") or none has ("closed").
 //! Called by: `demand` (asks come and go), `placement` (closes what fits nowhere), `partition` (opens what fits again).
 //! Does not: look for nodes; know who asks. Thread: the scheduler's.
-//! Invariants: a shape is held at least once; a closed shape fits on no node of its reach; `open_any` has the bit of each
-//! open shape that reaches any node.
+//! Invariants: a shape is held at least once; a closed shape fits on no node of its reach. Shapes that reach any node have
+//! a bit each (dense: sizes are few), so that a queue knows with one test whether it wants something that may fit.
 //!
 //! This is what keeps a full cluster cheap: 100,000 pending asks are a handful of shapes, each found not to fit once. When
 //! a node frees room, the shapes that fit it are opened, and only the queues that hold those are looked at.
@@ -62,6 +62,8 @@ pub(super) struct Shape {
     pub(super) reach: Reach,
     /// Some node may have room for it.
     pub(super) is_open: bool,
+    /// Its bit, where it reaches any node.
+    pub(super) bit: Option<u32>,
     /// Since when it is open or closed.
     pub(super) since: Instant,
     /// A slot that had room lately.
@@ -73,14 +75,14 @@ pub(super) struct Shape {
     holders: u32,
 }
 
-/// A set of shapes, a bit each.
+/// A set of shapes that reach any node, a bit each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ShapeSet(Vec<u64>);
 
 impl ShapeSet {
     /// Adds or removes one.
-    pub(super) fn set(&mut self, shape: ShapeId, is_in: bool) {
-        let (word, bit) = (shape.index() / 64, 1 << (shape.index() % 64));
+    pub(super) fn set(&mut self, bit: u32, is_in: bool) {
+        let (word, bit) = (bit as usize / 64, 1 << (bit % 64));
         if self.0.len() <= word {
             if !is_in {
                 return;
@@ -96,8 +98,8 @@ impl ShapeSet {
 
     /// Whether it is in.
     #[inline]
-    pub(super) fn has(&self, shape: ShapeId) -> bool {
-        self.0.get(shape.index() / 64).is_some_and(|word| word & (1 << (shape.index() % 64)) != 0)
+    pub(super) fn has(&self, bit: u32) -> bool {
+        self.0.get(bit as usize / 64).is_some_and(|word| word & (1 << (bit % 64)) != 0)
     }
 
     /// Whether both have one.
@@ -112,15 +114,15 @@ impl ShapeSet {
         self.0.iter().all(|word| *word == 0)
     }
 
-    /// Its shapes, ascending.
-    pub(super) fn iter(&self) -> impl Iterator<Item = ShapeId> + '_ {
+    /// Its bits, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.0.iter().enumerate().flat_map(|(index, word)| {
             let mut rest = *word;
             core::iter::from_fn(move || {
                 (rest != 0).then(|| {
                     let bit = rest.trailing_zeros();
                     rest &= rest - 1;
-                    ShapeId(index as u32 * 64 + bit)
+                    index as u32 * 64 + bit
                 })
             })
         })
@@ -133,10 +135,13 @@ pub(super) struct Shapes {
     slab: Vec<Shape>,
     free: Vec<ShapeId>,
     index: BTreeMap<(Reach, BySize), ShapeId>,
-    /// Open shapes.
-    open: ShapeSet,
-    /// Closed shapes that reach any node.
+    /// Open shapes that reach any node.
+    open_any: ShapeSet,
+    /// Closed ones.
     closed_any: ShapeSet,
+    /// The shape of each bit.
+    bits: Vec<ShapeId>,
+    free_bits: Vec<u32>,
     /// Shapes with attempts set aside.
     aside: BTreeSet<ShapeId>,
 }
@@ -149,9 +154,16 @@ impl Shapes {
             self.slab[id.index()].holders += 1;
             return id;
         }
+        let bit = (reach == Reach::Any).then(|| {
+            self.free_bits.pop().unwrap_or_else(|| {
+                self.bits.push(ShapeId(0));
+                self.bits.len() as u32 - 1
+            })
+        });
         let shape = Shape {
             size: size.clone(),
             reach,
+            bit,
             is_open: true,
             since: now,
             hint: None,
@@ -167,7 +179,10 @@ impl Shapes {
             ShapeId(self.slab.len() as u32 - 1)
         };
         self.index.insert(key, id);
-        self.open.set(id, true);
+        if let Some(bit) = bit {
+            self.bits[bit as usize] = id;
+            self.open_any.set(bit, true);
+        }
         id
     }
 
@@ -178,8 +193,11 @@ impl Shapes {
         if shape.holders == 0 {
             debug_assert!(shape.leaves.is_empty(), "a shape nobody holds is wanted by no leaf");
             self.index.remove(&(shape.reach, BySize(shape.size.clone())));
-            self.open.set(id, false);
-            self.closed_any.set(id, false);
+            if let Some(bit) = shape.bit {
+                self.open_any.set(bit, false);
+                self.closed_any.set(bit, false);
+                self.free_bits.push(bit);
+            }
             self.aside.remove(&id);
             self.free.push(id);
         }
@@ -197,15 +215,20 @@ impl Shapes {
         &mut self.slab[id.index()]
     }
 
-    /// The open ones.
+    /// The open ones that reach any node.
     #[inline]
-    pub(super) const fn open(&self) -> &ShapeSet {
-        &self.open
+    pub(super) const fn open_any(&self) -> &ShapeSet {
+        &self.open_any
     }
 
     /// The closed ones that reach any node.
     pub(super) const fn closed_any(&self) -> &ShapeSet {
         &self.closed_any
+    }
+
+    /// The shape of a bit in use.
+    pub(super) fn of_bit(&self, bit: u32) -> ShapeId {
+        self.bits[bit as usize]
     }
 
     /// Opens or closes a shape; false when it was so.
@@ -216,9 +239,10 @@ impl Shapes {
         }
         shape.is_open = is_open;
         shape.since = now;
-        let is_any = shape.reach == Reach::Any;
-        self.open.set(id, is_open);
-        self.closed_any.set(id, is_any && !is_open);
+        if let Some(bit) = shape.bit {
+            self.open_any.set(bit, is_open);
+            self.closed_any.set(bit, !is_open);
+        }
         true
     }
 
@@ -268,13 +292,16 @@ mod tests {
         let b = shapes.hold(Instant::ZERO, &large, Reach::Any);
         assert!(shapes.set_open(Instant::from_millis(1), a, false));
         assert!(!shapes.set_open(Instant::from_millis(2), a, false));
-        assert_eq!(shapes.closed_any().iter().collect::<Vec<_>>(), [a]);
-        assert_eq!(shapes.open().iter().collect::<Vec<_>>(), [b]);
+        let named = |shapes: &Shapes, set: &ShapeSet| -> Vec<ShapeId> {
+            set.iter().map(|bit| shapes.of_bit(bit)).collect()
+        };
+        assert_eq!(named(&shapes, shapes.closed_any()), [a]);
+        assert_eq!(named(&shapes, shapes.open_any()), [b]);
         shapes.release(a);
-        assert!(shapes.closed_any().has(a));
+        assert!(shapes.closed_any().has(0));
         shapes.release(a);
         shapes.release(b);
-        assert!(shapes.open().is_empty() && shapes.closed_any().is_empty());
+        assert!(shapes.open_any().is_empty() && shapes.closed_any().is_empty());
         assert_eq!(shapes.of_reach(Reach::Any).count(), 0);
     }
 }
