@@ -12,14 +12,15 @@ use super::{Container, ContainerId, ExecutionType, Resource};
 /// An ask for a host goes with asks for its rack and for any place at the same priority; the count of `Any` is the
 /// total.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub enum ResourceName {
     /// Anywhere in the partition (YARN: `*`).
     #[default]
-    Any,
+    Any = 0,
     /// On a node of this rack.
-    Rack(String),
+    Rack(String) = 1,
     /// On a node of this host.
-    Host(String),
+    Host(String) = 2,
 }
 
 /// How many containers of one size are wanted, at one place and priority.
