@@ -3,9 +3,15 @@
 //! `wire/python/check_golden.py`, which knows the format from `wire/PROTOCOL.md` alone. Thread: any.
 //! Does not: change a frame that exists. A published frame keeps its bytes for ever; a changed record gets a new opcode.
 //!
-//! To add one: add a case to `tests/golden/cases.rs` and run `HEDDLE_BLESS=1 cargo test --test golden`. It writes files
+//! To add one: add a case below `tests/golden/` and run `HEDDLE_BLESS=1 cargo test --test golden`. It writes files
 //! that are missing, never over one that is there (remove it first), and refuses to write where `CI` is set.
 
+#[path = "golden/administration.rs"]
+mod administration;
+#[path = "golden/application_client.rs"]
+mod application_client;
+#[path = "golden/application_master.rs"]
+mod application_master;
 #[path = "golden/cases.rs"]
 mod cases;
 #[path = "../wire/tests/describe/mod.rs"]
@@ -122,6 +128,9 @@ impl Cases {
 fn cases() -> Vec<Case> {
     let mut cases = Cases::default();
     cases::add(&mut cases);
+    application_master::add(&mut cases);
+    application_client::add(&mut cases);
+    administration::add(&mut cases);
     cases.0
 }
 

@@ -84,9 +84,7 @@ pub struct GetApplicationReportResponse {
 }
 
 /// Which applications a listing looks at.
-#[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
-)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
 pub enum ApplicationsRequestScope {

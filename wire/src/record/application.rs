@@ -73,9 +73,7 @@ pub enum YarnApplicationAttemptState {
 }
 
 /// How an application ended.
-#[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
-)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
 pub enum FinalApplicationStatus {

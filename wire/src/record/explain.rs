@@ -7,9 +7,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::Resource;
 
 /// What keeps an ask from being granted: the constraint that binds.
-#[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
-)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
 pub enum PendingReason {

@@ -10,9 +10,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::{ApplicationAcl, AttemptHandle, ContainerId, Resource, StringPair, TokenMac};
 
 /// Who shares a localised file.
-#[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
-)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
 pub enum LocalResourceVisibility {
@@ -26,9 +24,7 @@ pub enum LocalResourceVisibility {
 }
 
 /// What becomes of a localised file.
-#[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
-)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
 pub enum LocalResourceType {
@@ -63,9 +59,7 @@ pub struct LocalResource {
 }
 
 /// When a container that failed is started again in place.
-#[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
-)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
 pub enum ContainerRetryPolicy {

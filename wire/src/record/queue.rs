@@ -7,9 +7,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::Resource;
 
 /// Whether a queue takes applications.
-#[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
-)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
 pub enum QueueState {
