@@ -465,7 +465,7 @@ fn attempts_and_changes(cases: &mut Cases) {
     with("", request, &GetResourceTypeInfoRequest {});
     let resource_types = vec![ResourceTypeInfo { name: "memory-mb".to_owned(), units: "Mi".to_owned() }];
     with("", response, &GetResourceTypeInfoResponse { resource_types });
-    with("", request, &ExplainApplicationRequest { application_id: id, limit: 4_096 });
+    with("", request, &ExplainApplicationRequest { application_id: id, limit: 2_048 });
     with("waits", response, &explanation());
     let active = ExplainApplicationResponse {
         state: YarnApplicationState::Running,
