@@ -45,6 +45,17 @@ impl StreamRef {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PeerId(pub u64);
 
+/// Who a peer is in words: for roles that decide by user names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Caller {
+    /// The same in 64 bits.
+    pub peer: PeerId,
+    /// The certificate's name: the user.
+    pub name: Box<str>,
+    /// The certificate's role is admin (else client).
+    pub is_admin: bool,
+}
+
 /// Where a frame of a [`FrameBatch`] lies and where it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameRef {
@@ -63,13 +74,15 @@ pub struct FrameRef {
 pub struct FrameBatch {
     bytes: Vec<u8>,
     frames: Vec<FrameRef>,
+    /// Peers named with [`FrameBatch::push_from`], each once.
+    callers: Vec<Caller>,
 }
 
 impl FrameBatch {
     /// A batch that does not allocate until it is past this size.
     #[must_use]
     pub fn with_capacity(bytes: usize, frames: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), frames: Vec::with_capacity(frames) }
+        Self { bytes: Vec::with_capacity(bytes), frames: Vec::with_capacity(frames), callers: Vec::new() }
     }
 
     /// Appends a frame (header and body).
@@ -80,10 +93,31 @@ impl FrameBatch {
         self.frames.push(FrameRef { offset, size: frame.len() as u32, stream, peer });
     }
 
+    /// Appends a frame together with who sent it.
+    pub fn push_from(&mut self, frame: &[u8], stream: StreamRef, caller: &Caller) {
+        if self.caller(caller.peer).is_none() {
+            self.callers.push(caller.clone());
+        }
+        self.push(frame, stream, caller.peer);
+    }
+
+    /// Who a peer of this batch is, where it was pushed with its caller.
+    #[must_use]
+    pub fn caller(&self, peer: PeerId) -> Option<&Caller> {
+        self.callers.iter().find(|caller| caller.peer == peer)
+    }
+
+    /// Everybody named in it.
+    #[must_use]
+    pub fn callers(&self) -> &[Caller] {
+        &self.callers
+    }
+
     /// Empties it, keeping its memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.frames.clear();
+        self.callers.clear();
     }
 
     /// How many frames.

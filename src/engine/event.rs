@@ -119,6 +119,8 @@ pub struct NodeEvent {
     pub usability: Option<Usability>,
     /// New capability.
     pub capability: Option<Resource>,
+    /// The labels the node reports now, where they are others than it was added with.
+    pub node_labels: Option<Box<[Box<str>]>>,
     /// Containers seen running for the first time that still run. One that began and ended since the last event is only
     /// in `completed`.
     pub launched: Vec<ContainerReport>,
@@ -157,6 +159,7 @@ impl NodeEvent {
             was_interrupted: false,
             usability: None,
             capability: None,
+            node_labels: None,
             launched: Vec::new(),
             increased: Vec::new(),
         }
@@ -277,6 +280,31 @@ pub enum NodeOrder {
     },
     /// The node's capability was changed by an administrator.
     UpdateResource(Resource),
+    /// Start a container: only AM containers are started by the ResourceManager.
+    LaunchContainer(Box<LaunchOrder>),
+}
+
+/// Everything a node needs to start an AM container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchOrder {
+    /// The container.
+    pub container_id: ContainerId,
+    /// The routing key of the ApplicationMaster's frames.
+    pub attempt: u64,
+    /// Who it runs as.
+    pub user: Box<str>,
+    /// Its size.
+    pub resource: Resource,
+    /// Its priority within the application.
+    pub priority: i32,
+    /// Proves to the node that the container was granted: key id and code.
+    pub container_token: (u32, [u8; 32]),
+    /// When that token ends, milliseconds since 1970.
+    pub expires_at_ms: u64,
+    /// Proves to the ResourceManager that the ApplicationMaster is this attempt's.
+    pub am_rm_token: (u32, [u8; 32]),
+    /// The archive of a `ContainerLaunchContext` record.
+    pub launch_context: Box<[u8]>,
 }
 
 /// A message for a whole shard. Said by the runtime.

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod event;
 pub mod inventory;
+pub mod scheduler;
 pub mod settings;
 pub mod shard;
 pub mod time;

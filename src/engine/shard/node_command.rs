@@ -73,7 +73,7 @@ impl Outbound {
                 NodeOrder::RemoveContainer(_) => commands.containers_to_be_removed_from_nm.len(),
                 NodeOrder::SignalContainer(..) => commands.containers_to_signal.len(),
                 NodeOrder::UpdateContainer { .. } => commands.containers_to_update.len(),
-                NodeOrder::UpdateResource(_) => 0,
+                NodeOrder::UpdateResource(_) | NodeOrder::LaunchContainer(_) => 0,
             };
             if full >= COMMANDS_PER_ANSWER_MAX {
                 break;
@@ -95,7 +95,7 @@ impl Outbound {
                     });
                 }
                 // Never queued: a capability travels as an update.
-                NodeOrder::UpdateResource(_) => {}
+                NodeOrder::UpdateResource(_) | NodeOrder::LaunchContainer(_) => {}
             }
         }
         commands.last_sequence = sequence;
@@ -145,7 +145,7 @@ impl Shard {
             NodeOrder::CleanupApplication(_) => RmNodeEvent::CleanupApplication,
             NodeOrder::RemoveContainer(_) => RmNodeEvent::FinishedContainersPulledByAm,
             NodeOrder::SignalContainer(..) => RmNodeEvent::SignalContainer,
-            NodeOrder::UpdateContainer { .. } => RmNodeEvent::UpdateContainer,
+            NodeOrder::UpdateContainer { .. } | NodeOrder::LaunchContainer(_) => RmNodeEvent::UpdateContainer,
             NodeOrder::UpdateResource(_) => RmNodeEvent::ResourceUpdate,
         };
         if transition(self.table.hot[row as usize].state, event).is_none() {

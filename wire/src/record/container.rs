@@ -12,6 +12,7 @@ pub const EXIT_STATUS_INVALID: i32 = -1000;
 pub const EXIT_STATUS_ABORTED: i32 = -100;
 
 /// State of a container on its node.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -25,6 +26,7 @@ pub enum ContainerState {
 }
 
 /// Finer state of a container on its node.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -42,6 +44,7 @@ pub enum ContainerSubState {
 }
 
 /// Whether a container may be killed for others.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -54,6 +57,7 @@ pub enum ExecutionType {
 }
 
 /// A container's state in a heartbeat: sent when it changed, and while completed until acknowledged.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ContainerStatus {
     /// The container.
@@ -75,6 +79,7 @@ pub struct ContainerStatus {
 }
 
 /// A key and a value.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct StringPair {
     /// Key.
@@ -84,6 +89,7 @@ pub struct StringPair {
 }
 
 /// A container as registration reports it: with everything needed to rebuild the ResourceManager's side of it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct NmContainerStatus {
     /// The container, with its epoch.
@@ -116,6 +122,7 @@ pub struct NmContainerStatus {
 ///
 /// `count` containers that are not complete; `hash` is the wrapping sum of their
 /// [`ContainerId::digest_share`], so that order does not matter and one change costs one addition.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy))]
 pub struct ContainersDigest {
@@ -149,6 +156,7 @@ impl ArchivedContainersDigest {
 }
 
 /// What to do to a container's process.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -162,6 +170,7 @@ pub enum SignalContainerCommand {
 }
 
 /// A signal for a container.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SignalContainer {
     /// Its number among the commands of the node: a repeated delivery has the same, and is not carried out twice.
@@ -173,6 +182,7 @@ pub struct SignalContainer {
 }
 
 /// An update of a container to be enforced on the node: new size, new execution type, or both.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ContainerUpdate {
     /// The container.
@@ -186,6 +196,7 @@ pub struct ContainerUpdate {
 }
 
 /// How far log aggregation of an application is, on one node.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -207,6 +218,7 @@ pub enum LogAggregationStatus {
 }
 
 /// Log aggregation of one application on the reporting node.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct LogAggregationReport {
     /// The application.

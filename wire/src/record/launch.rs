@@ -13,7 +13,10 @@ use super::{
 };
 
 /// Who shares a localised file.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[derive(
+    Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
 pub enum LocalResourceVisibility {
@@ -27,7 +30,10 @@ pub enum LocalResourceVisibility {
 }
 
 /// What becomes of a localised file.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[derive(
+    Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
 pub enum LocalResourceType {
@@ -41,6 +47,7 @@ pub enum LocalResourceType {
 }
 
 /// A file that has to be on the node before the container starts.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocalResource {
     /// Its name in the container's working directory.
@@ -62,7 +69,10 @@ pub struct LocalResource {
 }
 
 /// When a container that failed is started again in place.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[derive(
+    Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
 pub enum ContainerRetryPolicy {
@@ -76,6 +86,7 @@ pub enum ContainerRetryPolicy {
 }
 
 /// Rules for starting a failed container again in place.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerRetryContext {
     /// When.
@@ -91,6 +102,7 @@ pub struct ContainerRetryContext {
 }
 
 /// Data for an auxiliary service of the node.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ServiceData {
     /// The service.
@@ -100,6 +112,7 @@ pub struct ServiceData {
 }
 
 /// How to start a container.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Default, PartialEq, Eq)]
 pub struct ContainerLaunchContext {
     /// The command, in parts that a shell joins.
@@ -166,6 +179,7 @@ impl fmt::Debug for ContainerLaunchContext {
 }
 
 /// An order to start a container: today that of an ApplicationMaster.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ContainerLaunch {
     /// Its number among the commands of the node: a repeated delivery has the same, and is not carried out twice.

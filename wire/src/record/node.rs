@@ -7,6 +7,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::{ApplicationId, NodeHandle, NodeId, Resource, ResourceUtilization};
 
 /// What the ResourceManager wants of a NodeManager.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -21,6 +22,7 @@ pub enum NodeAction {
 }
 
 /// State of a node as YARN names it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -102,6 +104,7 @@ impl ArchivedNodeState {
 }
 
 /// A node's opinion of itself.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct NodeHealthStatus {
     /// False when a disk or the health script says so.
@@ -119,6 +122,7 @@ impl Default for NodeHealthStatus {
 }
 
 /// A node label (partition).
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct NodeLabel {
     /// Name.
@@ -128,6 +132,7 @@ pub struct NodeLabel {
 }
 
 /// A node attribute.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct NodeAttribute {
     /// Prefix; a node may only report `nm.yarn.io`.
@@ -139,6 +144,7 @@ pub struct NodeAttribute {
 }
 
 /// A secret with which tokens are made and checked.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq)]
 pub struct MasterKey {
     /// Its number.
@@ -154,6 +160,7 @@ impl core::fmt::Debug for MasterKey {
 }
 
 /// Where an application's timeline collector runs.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct AppCollectorData {
     /// The application.
@@ -167,6 +174,7 @@ pub struct AppCollectorData {
 }
 
 /// Credentials of an application, to be replaced on the node.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq)]
 pub struct SystemCredentials {
     /// The application.
@@ -184,6 +192,7 @@ impl core::fmt::Debug for SystemCredentials {
 }
 
 /// Bound on a node's queue of opportunistic containers; exactly one of the two is set, the other is -1.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContainerQueuingLimit {
     /// Most containers queued.
@@ -193,6 +202,7 @@ pub struct ContainerQueuingLimit {
 }
 
 /// State of a node's queue of opportunistic containers.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpportunisticContainersStatus {
     /// Running.
@@ -212,6 +222,7 @@ pub struct OpportunisticContainersStatus {
 }
 
 /// A node as clients see it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct NodeReport {
     /// Identity.

@@ -4,6 +4,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// An amount of every resource type. Missing extended types mean 0.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Resource {
     /// Memory, MiB.
@@ -24,6 +25,7 @@ impl Resource {
 }
 
 /// An amount of one extended resource type.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ResourceInformation {
     /// The type's name, for example `yarn.io/gpu`.
@@ -35,6 +37,7 @@ pub struct ResourceInformation {
 }
 
 /// A resource type the cluster knows. All are countable.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ResourceTypeInfo {
     /// Its name: `memory-mb`, `vcores`, `yarn.io/gpu`, …
@@ -44,6 +47,7 @@ pub struct ResourceTypeInfo {
 }
 
 /// A dimension the scheduler looks at.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -55,6 +59,7 @@ pub enum SchedulerResourceTypes {
 }
 
 /// Measured use.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy))]
 pub struct ResourceUtilization {
