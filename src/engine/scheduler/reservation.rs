@@ -8,7 +8,7 @@
 //! for the ask that comes first. Here nothing is visited: after everything that fits was placed, the asks that come first
 //! among those that fit nowhere hold nodes, in the same order, and only where a smaller size is pending in the partition
 //! that could take the room. The node is one with as much free as possible. It is given to its ask when it has room, with
-//! no further check of limits (as in YARN). When another node has room first, the ask goes there and gives the reservation
+//! no further check of the user's limit (as in YARN); bounds of queues hold. When another node has room first, the ask goes there and gives the reservation
 //! up (YARN: `reservations-continue-look-all-nodes`). At most a tenth of a partition's nodes are held at once.
 
 use super::Scheduler;
@@ -97,8 +97,19 @@ impl Scheduler {
             if !self.measures.calculator.fits_in(&reservation.size, &node.free()) {
                 continue;
             }
+            let number = usize::from(reservation.partition);
             self.unreserve(now, index);
             let Some(attempt) = self.attempts.get(row) else { continue };
+            // The cluster may be smaller than when it was made.
+            let Some(size) = attempt.asks.get(&key).map(|ask| &ask.size) else { continue };
+            let chain = &self.queues.get(attempt.queue).chain;
+            let is_within = chain.iter().filter(|queue| **queue != 0).all(|queue| {
+                let share = self.partitions[number].share(*queue);
+                self.measures.calculator.fits_in(&share.used.plus(size), &share.capacity.effective_max)
+            });
+            if !is_within {
+                continue;
+            }
             let candidate = Candidate {
                 queue: attempt.queue,
                 user: attempt.leaf_user,
