@@ -26,12 +26,13 @@ impl Setup {
         let config = RmConfig::default();
         let mut options = Options::new(&config, 1_700_000_000_000, NodeLists::default());
         options.listen = "127.0.0.1:0".parse().unwrap();
-        options.threads = RuntimeSettings { net_threads: 1, engine_threads: 1 };
+        options.threads = RuntimeSettings { net_threads: 1, engine_threads: 1, scheduler_threads: 1 };
         Self { options }
     }
 
     pub(crate) fn threads(mut self, net: usize, engine: usize) -> Self {
-        self.options.threads = RuntimeSettings { net_threads: net, engine_threads: engine };
+        self.options.threads =
+            RuntimeSettings { net_threads: net, engine_threads: engine, scheduler_threads: 2 };
         self
     }
 

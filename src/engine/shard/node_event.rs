@@ -63,6 +63,12 @@ impl Shard {
         }
     }
 
+    /// True when [`Shard::poll_node_event`] may have something to say.
+    #[must_use]
+    pub fn has_node_events(&self) -> bool {
+        !self.dirty.0.is_empty()
+    }
+
     /// The node's pending event, begun if there is none.
     pub(super) fn event(&mut self, row: u32) -> &mut NodeEvent {
         let handle = self.table.handle(row);
