@@ -26,6 +26,7 @@ use super::engine_threads::{RoleParts, connect_roles};
 use super::proxy::NetWaker;
 use crate::config::{NodeListFiles, RecorderSettings, RmConfig, RuntimeSettings, TransportSettings};
 use crate::engine::application::ApplicationSettings;
+use crate::engine::event::KeyPair;
 use crate::engine::scheduler::settings::SchedulerSettings;
 use crate::engine::settings::{NodeLists, ShardSettings};
 use crate::metrics::{CycleStats, Metrics};
@@ -76,6 +77,18 @@ impl Options {
             files: Arc::new(NoFiles),
             recorder: config.recorder.clone(),
         }
+    }
+}
+
+impl Options {
+    /// Tells every role that makes or hands out tokens the keys it needs. Without keys no ApplicationMaster can start.
+    pub fn set_token_keys(&mut self, container_token: &KeyPair, nm_token: &KeyPair, am_rm_token: &KeyPair) {
+        self.shard.container_token_keys = container_token.clone();
+        self.shard.nm_token_keys = nm_token.clone();
+        self.scheduler.container_token_keys = container_token.clone();
+        self.scheduler.nm_token_keys = nm_token.clone();
+        self.scheduler.am_rm_token_keys = am_rm_token.clone();
+        self.application.am_rm_token_keys = am_rm_token.clone();
     }
 }
 
