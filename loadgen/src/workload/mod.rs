@@ -6,7 +6,17 @@
 //! and amounts are positive, everything random is a function of a seed and an index.
 
 pub mod durations;
+mod dynoyarn;
 pub mod error;
+mod grouping;
+mod json;
+mod openb;
+mod queues;
+pub mod reader;
+mod rumen;
+mod scenario;
+mod sls;
+mod synth;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,6 +25,8 @@ use heddle_wire::record::{ExecutionType, Resource};
 
 pub use durations::{Distribution, Durations};
 pub use error::WorkloadError;
+pub use reader::{Format, ReadOptions, WorkloadReader, read_nodes};
+pub use scenario::DEFAULT_SCENARIO;
 
 /// Most applications of one workload that is held in memory. A reader that streams has no such bound.
 pub const APPLICATIONS_MAX: usize = 4_000_000;
@@ -82,7 +94,7 @@ pub struct QueueTreeSpec {
 }
 
 /// An application: when it is submitted, by whom, where to, and what its ApplicationMaster asks for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ApplicationSpec {
     /// When it is submitted, milliseconds since the workload's start.
     pub submit_ms: u64,
