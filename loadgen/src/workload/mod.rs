@@ -16,6 +16,7 @@ pub mod reader;
 mod rumen;
 mod scenario;
 mod sls;
+pub mod summary;
 mod synth;
 
 use std::collections::BTreeSet;
@@ -259,6 +260,17 @@ impl ApplicationSpec {
 }
 
 impl Workload {
+    /// The most of each resource type that one container asks for: what the ResourceManager's largest allocation has to be.
+    #[must_use]
+    pub fn largest_container(&self) -> Resource {
+        let mut most = Resource::default();
+        for spec in &self.applications {
+            summary::widen(&mut most, &spec.am.resource);
+            spec.groups.iter().for_each(|group| summary::widen(&mut most, &group.resource));
+        }
+        most
+    }
+
     /// Queues the applications name, sorted.
     #[must_use]
     pub fn queue_names(&self) -> Vec<Arc<str>> {

@@ -398,8 +398,7 @@ fn queues<'a>(
             line: 1,
             reason: error.to_string(),
         })?;
-        // Which of its tables are queues is the ResourceManager's to know; applications name theirs then.
-        return Ok(Some(QueueTreeSpec { toml, leaves: Vec::new() }));
+        return Ok(Some(QueueTreeSpec { toml, leaves: leaves_of(queues) }));
     }
     let mut levels = Vec::new();
     let (mut all, mut here) = (1_usize, 1_usize);
@@ -426,6 +425,29 @@ fn queues<'a>(
         levels.push(Level { prefix: level.prefix.clone(), count, skew, settings: level.settings.clone() });
     }
     Ok((!levels.is_empty()).then(|| QueueTreeSpec::of_levels(&raw.root, &levels)))
+}
+
+/// Full paths of the leaves of `[queues.root…]`, sorted.
+fn leaves_of(queues: &toml::Table) -> Vec<Arc<str>> {
+    // Settings of a queue that are tables themselves.
+    const SETTINGS: [&str; 5] = ["capacity", "maximum_capacity", "maximum_allocation", "users", "labels"];
+    let mut leaves = Vec::new();
+    let mut open: Vec<(String, &toml::Table)> = queues
+        .get("root")
+        .and_then(toml::Value::as_table)
+        .map(|root| ("root".to_owned(), root))
+        .into_iter()
+        .collect();
+    while let Some((path, table)) = open.pop() {
+        let before = open.len();
+        let children = table.iter().filter(|(name, _)| !SETTINGS.contains(&name.as_str()));
+        open.extend(children.filter_map(|(name, value)| Some((format!("{path}.{name}"), value.as_table()?))));
+        if open.len() == before {
+            leaves.push(path.into());
+        }
+    }
+    leaves.sort();
+    leaves
 }
 
 /// Bounds that the generator's checks need as well.

@@ -142,10 +142,13 @@ fn what_is_wrong_is_named() {
 #[test]
 fn queues_may_be_listed_one_by_one() {
     let listed = "duration = \"1m\"\n[queues.root]\ncapacity = \"100%\"\n[queues.root.a]\ncapacity = \"1w\"\n\
+        [queues.root.b.c]\ncapacity = { memory_mb = 1024, vcores = 1 }\n[queues.root.a.users.u]\nweight = 2\n\
         [[applications]]\nname = \"x\"\nusers = [\"u\"]\nqueues = [\"root.a\"]\narrivals = { process = \"regular\", per_minute = 3 }\n";
     let workload = read_text(listed, None).unwrap();
     // At 20 and 40 seconds; the first of a workload is at 0.
     assert_eq!(workload.applications.iter().map(|spec| spec.submit_ms).collect::<Vec<_>>(), [0, 20_000]);
-    let file: toml::Table = workload.queues.unwrap().toml.parse().unwrap();
+    let queues = workload.queues.unwrap();
+    assert_eq!(queues.leaves, ["root.a".into(), "root.b.c".into()]);
+    let file: toml::Table = queues.toml.parse().unwrap();
     assert_eq!(file["queues"]["root"]["a"]["capacity"].as_str(), Some("1w"));
 }
