@@ -1,16 +1,20 @@
-//! Administration: administrator → ResourceManager. So far what the node commands need.
+//! Administration: administrator → ResourceManager. Here nodes; queues, labels, ACLs and priorities below.
 //! Owns: the records of RefreshNodes, DecommissionNodes, RecommissionNodes. Called by: the shard, doors, the command line.
 //! Invariant: a published record keeps its layout (held by the golden frames).
-//! Does not: hold queue, label and ACL methods yet; their opcodes are answered "not supported yet" by name.
+//! Does not: hold service ACLs, proxy users and attributes yet; their opcodes are answered "not supported yet" by name.
 
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::error::DecodeError;
 use crate::limits;
-use crate::message::Message;
+use crate::message::{Message, message};
 use crate::opcode::Opcode;
 use crate::record::NodeId;
-use crate::resource_tracker::{check_node_id, list, message};
+use crate::resource_tracker::{check_node_id, list};
+
+mod scheduler;
+
+pub use scheduler::*;
 
 /// How nodes leave.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

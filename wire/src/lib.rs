@@ -9,11 +9,12 @@
 //! | [`opcode`] | one number per protocol method |
 //! | [`limits`] | every bound, with its reason |
 //! | [`error`] | errors sorted by blame, and their codes on the wire |
-//! | [`record`] | the shared vocabulary: ids, resources, containers, nodes |
+//! | [`record`] | the shared vocabulary: ids, resources, containers, nodes, applications, queues |
 //! | [`resource_tracker`] | NodeManager → ResourceManager |
-//! | [`application_client`] | client → ResourceManager (node queries) |
+//! | [`application_master`] | ApplicationMaster → ResourceManager |
+//! | [`application_client`] | client → ResourceManager |
 //! | [`any`] | a frame of any method, for tools that look into all of them |
-//! | [`administration`] | administrator → ResourceManager (node administration) |
+//! | [`administration`] | administrator → ResourceManager |
 //!
 //! The bytes are described, for readers in any language, in `wire/PROTOCOL.md`.
 #![forbid(unsafe_code)]
@@ -21,6 +22,8 @@
 pub mod administration;
 pub mod any;
 pub mod application_client;
+pub mod application_master;
+mod check;
 pub mod error;
 pub mod frame;
 pub mod limits;

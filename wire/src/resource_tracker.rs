@@ -11,13 +11,14 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::error::DecodeError;
 use crate::limits;
-use crate::message::Message;
+use crate::message::{Message, message};
 use crate::opcode::Opcode;
 use crate::record::{
     AppCollectorData, ApplicationId, ArchivedNodeAttribute, ArchivedNodeId, ArchivedResource, ContainerId,
-    ContainerQueuingLimit, ContainerStatus, ContainerUpdate, ContainersDigest, LogAggregationReport,
-    MasterKey, NmContainerStatus, NodeAction, NodeAttribute, NodeHandle, NodeHealthStatus, NodeId, NodeLabel,
-    OpportunisticContainersStatus, Resource, ResourceUtilization, SignalContainer, SystemCredentials,
+    ContainerLaunch, ContainerQueuingLimit, ContainerStatus, ContainerUpdate, ContainersDigest,
+    LogAggregationReport, MasterKey, NmContainerStatus, NodeAction, NodeAttribute, NodeHandle,
+    NodeHealthStatus, NodeId, NodeLabel, OpportunisticContainersStatus, Resource, ResourceUtilization,
+    SignalContainer, SystemCredentials,
 };
 
 /// A NodeManager joins or comes back. The header's routing key is [`NodeId::routing_key`].
@@ -191,6 +192,8 @@ pub struct NodeCommands {
     pub containers_to_signal: Vec<SignalContainer>,
     /// Updates of size or execution type.
     pub containers_to_update: Vec<ContainerUpdate>,
+    /// Containers to start: those of ApplicationMasters.
+    pub containers_to_launch: Vec<ContainerLaunch>,
 }
 
 /// Facts that changed on the ResourceManager's side.
@@ -228,15 +231,6 @@ pub struct UnRegisterNodeManagerResponse {
     pub was_known: bool,
 }
 
-macro_rules! message {
-    ($($record:ty => $opcode:ident, $is_response:literal;)*) => { $(
-        impl Message for $record {
-            const OPCODE: Opcode = Opcode::$opcode;
-            const IS_RESPONSE: bool = $is_response;
-        }
-    )* };
-}
-pub(crate) use message;
 message! {
     RegisterNodeManagerRequest => RegisterNodeManager, false;
     RegisterNodeManagerResponse => RegisterNodeManager, true;

@@ -222,6 +222,67 @@ impl fmt::Display for NodeHandle {
     }
 }
 
+/// What an application attempt is called on the wire: scheduler thread, generation and slot in one number.
+///
+/// Bits 0–31 slot, 32–55 generation (from 1), 56–63 scheduler thread. Never 0. It is the routing key of every frame of
+/// an ApplicationMaster, from its registration on; the ApplicationMaster is told it when it is launched, or finds it in
+/// the report of an unmanaged application. It dies with the attempt.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[rkyv(derive(Clone, Copy))]
+pub struct AttemptHandle(pub u64);
+
+impl AttemptHandle {
+    /// Largest generation; the one after it is 1.
+    pub const GENERATION_MAX: u32 = (1 << 24) - 1;
+
+    /// The handle of a slot. `generation` is taken modulo 2^24.
+    #[must_use]
+    pub const fn new(scheduler: u8, slot: u32, generation: u32) -> Self {
+        Self((scheduler as u64) << 56 | ((generation & Self::GENERATION_MAX) as u64) << 32 | slot as u64)
+    }
+
+    /// The scheduler thread that owns the attempt.
+    #[must_use]
+    pub const fn scheduler(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    /// The slot in its scheduler's table.
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        (self.0 & 0xffff_ffff) as u32
+    }
+
+    /// How often the slot was given out.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        ((self.0 >> 32) & 0xff_ffff) as u32
+    }
+}
+
+impl fmt::Display for AttemptHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}#{}", self.scheduler(), self.slot(), self.generation())
+    }
+}
+
+macro_rules! handle_to_native {
+    ($($archived:ident => $native:ident;)*) => { $(
+        impl $archived {
+            /// The handle itself.
+            #[must_use]
+            #[inline]
+            pub const fn to_native(&self) -> $native {
+                $native(self.0.to_native())
+            }
+        }
+    )* };
+}
+handle_to_native! {
+    ArchivedNodeHandle => NodeHandle;
+    ArchivedAttemptHandle => AttemptHandle;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +316,9 @@ mod tests {
         let handle = NodeHandle::new(255, u32::MAX, NodeHandle::GENERATION_MAX);
         assert_eq!((handle.shard(), handle.row(), handle.generation()), (255, u32::MAX, 0xff_ffff));
         assert_eq!(NodeHandle::new(3, 10, 1).to_string(), "3/10#1");
+        let handle = AttemptHandle::new(254, u32::MAX - 1, AttemptHandle::GENERATION_MAX);
+        assert_eq!((handle.scheduler(), handle.slot(), handle.generation()), (254, u32::MAX - 1, 0xff_ffff));
+        assert_eq!(AttemptHandle::new(3, 10, 1 << 24 | 1).to_string(), "3/10#1");
     }
 
     #[test]
