@@ -17,6 +17,7 @@ mod scheduler;
 pub use scheduler::*;
 
 /// How nodes leave.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -31,6 +32,7 @@ pub enum DecommissionType {
 }
 
 /// Reload the include and exclude lists and apply them.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefreshNodesRequest {
     /// How nodes that are not listed any more leave.
@@ -40,6 +42,7 @@ pub struct RefreshNodesRequest {
 }
 
 /// Answer to [`RefreshNodesRequest`]: sent when every shard has applied the lists.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefreshNodesResponse {
     /// Hosts in the include list; 0 = every host may join.
@@ -51,6 +54,7 @@ pub struct RefreshNodesResponse {
 }
 
 /// Decommission named nodes. The routing key has only the shard set; a client asks every shard in turn.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct DecommissionNodesRequest {
     /// The nodes; port 0 = every NodeManager of the host.
@@ -62,6 +66,7 @@ pub struct DecommissionNodesRequest {
 }
 
 /// Answer to [`DecommissionNodesRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct DecommissionNodesResponse {
     /// How many shards there are to ask.
@@ -71,6 +76,7 @@ pub struct DecommissionNodesResponse {
 }
 
 /// Bring DECOMMISSIONING nodes back. The routing key has only the shard set.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecommissionNodesRequest {
     /// The nodes; port 0 = every NodeManager of the host.
@@ -78,6 +84,7 @@ pub struct RecommissionNodesRequest {
 }
 
 /// Answer to [`RecommissionNodesRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecommissionNodesResponse {
     /// How many shards there are to ask.

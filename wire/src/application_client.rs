@@ -27,6 +27,7 @@ pub use queue::*;
 
 /// A page of node reports. The header's routing key is a [`NodeHandle`](crate::record::NodeHandle) with only the shard
 /// set.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetClusterNodesRequest {
     /// States wanted; empty = all.
@@ -40,6 +41,7 @@ pub struct GetClusterNodesRequest {
 }
 
 /// Answer to [`GetClusterNodesRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetClusterNodesResponse {
     /// How many shards there are to ask.
@@ -51,10 +53,12 @@ pub struct GetClusterNodesResponse {
 }
 
 /// Node counts of one shard. The routing key is as for [`GetClusterNodesRequest`]; the client adds up.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetClusterMetricsRequest {}
 
 /// Answer to [`GetClusterMetricsRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetClusterMetricsResponse {
     /// How many shards there are to ask.

@@ -27,6 +27,7 @@ use crate::record::{
 };
 
 /// An ApplicationMaster introduces itself, or again after it was told that it is not registered.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct RegisterApplicationMasterRequest {
     /// Which attempt it is; its handle is the header's routing key.
@@ -44,6 +45,7 @@ pub struct RegisterApplicationMasterRequest {
 }
 
 /// Answer to [`RegisterApplicationMasterRequest`]. The session begins: response id 0, event number 0.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct RegisterApplicationMasterResponse {
     /// The routing key from now on: the same as before.
@@ -72,6 +74,7 @@ pub struct RegisterApplicationMasterResponse {
 }
 
 /// Ask, release, learn of grants and completions; with nothing in it, a sign of life.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct AllocateRequest {
     /// The id of the last answer taken in; 0 after registration.
@@ -102,6 +105,7 @@ pub struct AllocateRequest {
 ///
 /// A push repeats the `response_id` of the last answer. The events of a frame are `allocated_containers`, then
 /// `completed_container_statuses`, in order, numbered from `first_event`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllocateResponse {
     /// `(last + 1) & 0x7fff_ffff`.
@@ -125,6 +129,7 @@ pub struct AllocateResponse {
 }
 
 /// The parts of an answer that are sent only when there is something to say.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllocateDetails {
     /// Nodes whose usefulness changed.
@@ -148,6 +153,7 @@ pub struct AllocateDetails {
 }
 
 /// The ApplicationMaster's last word. Repeated until the answer says that it is stored.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct FinishApplicationMasterRequest {
     /// Text for people, kept with the attempt.
@@ -161,6 +167,7 @@ pub struct FinishApplicationMasterRequest {
 }
 
 /// Answer to [`FinishApplicationMasterRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct FinishApplicationMasterResponse {
     /// False: taken in, not stored yet, ask again. True: the ApplicationMaster may exit.

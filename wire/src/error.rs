@@ -144,6 +144,7 @@ impl RejectCode {
 }
 
 /// The body of an answer with the `REJECT` flag.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
     /// A [`RejectCode`] number. A reader that does not know it goes by the hundreds.

@@ -22,6 +22,7 @@ use crate::record::{
 };
 
 /// A NodeManager joins or comes back. The header's routing key is [`NodeId::routing_key`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct RegisterNodeManagerRequest {
     /// Identity.
@@ -55,6 +56,7 @@ pub struct RegisterNodeManagerRequest {
 }
 
 /// Answer to [`RegisterNodeManagerRequest`]. On SHUTDOWN only `node_action` and `diagnostics` mean anything.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct RegisterNodeManagerResponse {
     /// NORMAL or SHUTDOWN.
@@ -92,6 +94,7 @@ pub struct RegisterNodeManagerResponse {
 }
 
 /// The periodic report of a node. The header's routing key is the node's handle.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct NodeHeartbeatRequest {
     /// The node's handle, the same as the header's routing key.
@@ -126,6 +129,7 @@ pub struct NodeHeartbeatRequest {
 }
 
 /// The parts of a heartbeat that are sent only when there is something to say.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeHeartbeatDetails {
     /// Health, when it changed, and at least every ten minutes.
@@ -149,6 +153,7 @@ pub struct NodeHeartbeatDetails {
 /// Answer to a beat, or (with the `PUSH` flag) commands sent without one.
 ///
 /// A push repeats the `response_id` of the last answer and changes nothing but the commands and updates it carries.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeHeartbeatResponse {
     /// `(last + 1) & 0x7fff_ffff`. 0 on RESYNC and SHUTDOWN.
@@ -178,6 +183,7 @@ pub struct NodeHeartbeatResponse {
 }
 
 /// Orders for a node. Every list may repeat what an earlier answer or push said; all but signals are idempotent.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeCommands {
     /// The highest sequence among these. The node acknowledges it when all are carried out.
@@ -197,6 +203,7 @@ pub struct NodeCommands {
 }
 
 /// Facts that changed on the ResourceManager's side.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeUpdates {
     /// Next container-token key, while a roll-over is pending and the node does not have it.
@@ -216,6 +223,7 @@ pub struct NodeUpdates {
 }
 
 /// A NodeManager leaves for good.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct UnRegisterNodeManagerRequest {
     /// The node's handle, the same as the header's routing key.
@@ -225,6 +233,7 @@ pub struct UnRegisterNodeManagerRequest {
 }
 
 /// Answer to [`UnRegisterNodeManagerRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnRegisterNodeManagerResponse {
     /// False when the ResourceManager did not know the node; nothing was done then.

@@ -13,10 +13,12 @@ use crate::opcode::Opcode;
 use crate::record::{NodeId, NodeIdToLabels, NodeLabel, Resource};
 
 /// Reload the queues.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefreshQueuesRequest {}
 
 /// Answer to [`RefreshQueuesRequest`]: every scheduler has applied them.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefreshQueuesResponse {
     /// Queues there are now.
@@ -32,18 +34,22 @@ pub struct RefreshQueuesResponse {
 }
 
 /// Reload the administrator ACL.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefreshAdminAclsRequest {}
 
 /// Answer to [`RefreshAdminAclsRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefreshAdminAclsResponse {}
 
 /// Reload the highest priority.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefreshClusterMaxPriorityRequest {}
 
 /// Answer to [`RefreshClusterMaxPriorityRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefreshClusterMaxPriorityResponse {
     /// What it is now.
@@ -51,14 +57,17 @@ pub struct RefreshClusterMaxPriorityResponse {
 }
 
 /// Flush the group cache.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefreshUserToGroupsMappingsRequest {}
 
 /// Answer to [`RefreshUserToGroupsMappingsRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefreshUserToGroupsMappingsResponse {}
 
 /// A user's groups.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetGroupsForUserRequest {
     /// The user.
@@ -66,6 +75,7 @@ pub struct GetGroupsForUserRequest {
 }
 
 /// Answer to [`GetGroupsForUserRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetGroupsForUserResponse {
     /// The groups.
@@ -73,6 +83,7 @@ pub struct GetGroupsForUserResponse {
 }
 
 /// A node's new capability.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct NodeResource {
     /// The node.
@@ -84,6 +95,7 @@ pub struct NodeResource {
 }
 
 /// Change nodes' capabilities. All or none: a node that is not known refuses the whole.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpdateNodeResourceRequest {
     /// The nodes.
@@ -91,6 +103,7 @@ pub struct UpdateNodeResourceRequest {
 }
 
 /// Answer to [`UpdateNodeResourceRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpdateNodeResourceResponse {
     /// Nodes whose capability is another one now.
@@ -98,6 +111,7 @@ pub struct UpdateNodeResourceResponse {
 }
 
 /// Add labels to the cluster. One that is there already must be as exclusive as it is.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddToClusterNodeLabelsRequest {
     /// The labels.
@@ -105,6 +119,7 @@ pub struct AddToClusterNodeLabelsRequest {
 }
 
 /// Answer to [`AddToClusterNodeLabelsRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddToClusterNodeLabelsResponse {
     /// Labels that are new.
@@ -112,6 +127,7 @@ pub struct AddToClusterNodeLabelsResponse {
 }
 
 /// Remove labels from the cluster and from its nodes. One that a queue uses refuses the whole.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RemoveFromClusterNodeLabelsRequest {
     /// The labels.
@@ -119,6 +135,7 @@ pub struct RemoveFromClusterNodeLabelsRequest {
 }
 
 /// Answer to [`RemoveFromClusterNodeLabelsRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RemoveFromClusterNodeLabelsResponse {
     /// Labels that are gone.
@@ -128,6 +145,7 @@ pub struct RemoveFromClusterNodeLabelsResponse {
 }
 
 /// Replace the labels of nodes.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplaceLabelsOnNodesRequest {
     /// The nodes with all their new labels.
@@ -137,6 +155,7 @@ pub struct ReplaceLabelsOnNodesRequest {
 }
 
 /// Answer to [`ReplaceLabelsOnNodesRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplaceLabelsOnNodesResponse {
     /// Nodes with other labels now.

@@ -19,10 +19,12 @@ use crate::record::{
 };
 
 /// A new application id. It is neither kept nor reserved.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetNewApplicationRequest {}
 
 /// Answer to [`GetNewApplicationRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct GetNewApplicationResponse {
     /// The id.
@@ -32,6 +34,7 @@ pub struct GetNewApplicationResponse {
 }
 
 /// Submit an application. One whose id is known already is answered as if it were new: a client may repeat it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct SubmitApplicationRequest {
     /// What it is.
@@ -39,10 +42,12 @@ pub struct SubmitApplicationRequest {
 }
 
 /// Answer to [`SubmitApplicationRequest`]: it is taken in, and not yet stored. The report tells when it is ACCEPTED.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubmitApplicationResponse {}
 
 /// Kill an application. Repeated until the answer says that it is done.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct KillApplicationRequest {
     /// Which.
@@ -52,6 +57,7 @@ pub struct KillApplicationRequest {
 }
 
 /// Answer to [`KillApplicationRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct KillApplicationResponse {
     /// False: under way, ask again.
@@ -59,6 +65,7 @@ pub struct KillApplicationResponse {
 }
 
 /// Fail an attempt; another follows by the usual rule.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct FailApplicationAttemptRequest {
     /// Which.
@@ -66,10 +73,12 @@ pub struct FailApplicationAttemptRequest {
 }
 
 /// Answer to [`FailApplicationAttemptRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct FailApplicationAttemptResponse {}
 
 /// One application's report.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct GetApplicationReportRequest {
     /// Which.
@@ -77,6 +86,7 @@ pub struct GetApplicationReportRequest {
 }
 
 /// Answer to [`GetApplicationReportRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct GetApplicationReportResponse {
     /// The report.
@@ -84,6 +94,7 @@ pub struct GetApplicationReportResponse {
 }
 
 /// Which applications a listing looks at.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(
     Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
 )]
@@ -100,6 +111,7 @@ pub enum ApplicationsRequestScope {
 }
 
 /// A page of application reports, in the order of their ids. An empty list is no filter; filters go together.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetApplicationsRequest {
     /// Which to look at.
@@ -131,6 +143,7 @@ pub struct GetApplicationsRequest {
 }
 
 /// Answer to [`GetApplicationsRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct GetApplicationsResponse {
     /// `after` of the next page; `None` at the end.
@@ -140,6 +153,7 @@ pub struct GetApplicationsResponse {
 }
 
 /// One attempt's report.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct GetApplicationAttemptReportRequest {
     /// Which.
@@ -147,6 +161,7 @@ pub struct GetApplicationAttemptReportRequest {
 }
 
 /// Answer to [`GetApplicationAttemptReportRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct GetApplicationAttemptReportResponse {
     /// The report.
@@ -154,6 +169,7 @@ pub struct GetApplicationAttemptReportResponse {
 }
 
 /// A page of reports of an application's attempts, in their order.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct GetApplicationAttemptsRequest {
     /// Which application.
@@ -165,6 +181,7 @@ pub struct GetApplicationAttemptsRequest {
 }
 
 /// Answer to [`GetApplicationAttemptsRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetApplicationAttemptsResponse {
     /// `after` of the next page; `None` at the end.
@@ -174,6 +191,7 @@ pub struct GetApplicationAttemptsResponse {
 }
 
 /// Move an application to another queue.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct MoveApplicationAcrossQueuesRequest {
     /// Which.
@@ -183,10 +201,12 @@ pub struct MoveApplicationAcrossQueuesRequest {
 }
 
 /// Answer to [`MoveApplicationAcrossQueuesRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct MoveApplicationAcrossQueuesResponse {}
 
 /// Change an application's priority.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct UpdateApplicationPriorityRequest {
     /// Which.
@@ -196,6 +216,7 @@ pub struct UpdateApplicationPriorityRequest {
 }
 
 /// Answer to [`UpdateApplicationPriorityRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpdateApplicationPriorityResponse {
     /// The priority now: lowered to the cluster's maximum where it was more.
@@ -203,6 +224,7 @@ pub struct UpdateApplicationPriorityResponse {
 }
 
 /// Change an application's lifetimes.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct UpdateApplicationTimeoutsRequest {
     /// Which.
@@ -212,6 +234,7 @@ pub struct UpdateApplicationTimeoutsRequest {
 }
 
 /// Answer to [`UpdateApplicationTimeoutsRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpdateApplicationTimeoutsResponse {
     /// The lifetimes now: shortened to the queue's maximum where they were more.

@@ -16,6 +16,7 @@ use crate::record::{
 };
 
 /// One live container's report.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct GetContainerReportRequest {
     /// Which.
@@ -23,6 +24,7 @@ pub struct GetContainerReportRequest {
 }
 
 /// Answer to [`GetContainerReportRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct GetContainerReportResponse {
     /// The report.
@@ -30,6 +32,7 @@ pub struct GetContainerReportResponse {
 }
 
 /// A page of reports of an attempt's live containers, in the order of their ids.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct GetContainersRequest {
     /// Which attempt.
@@ -41,6 +44,7 @@ pub struct GetContainersRequest {
 }
 
 /// Answer to [`GetContainersRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetContainersResponse {
     /// `after` of the next page; `None` at the end.
@@ -50,6 +54,7 @@ pub struct GetContainersResponse {
 }
 
 /// Signal a container. Delivered at most once.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct SignalToContainerRequest {
     /// Which.
@@ -59,14 +64,17 @@ pub struct SignalToContainerRequest {
 }
 
 /// Answer to [`SignalToContainerRequest`]: it waits for the node.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct SignalToContainerResponse {}
 
 /// The resource types the cluster knows.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetResourceTypeInfoRequest {}
 
 /// Answer to [`GetResourceTypeInfoRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetResourceTypeInfoResponse {
     /// The types, memory and virtual cores first.
@@ -74,6 +82,7 @@ pub struct GetResourceTypeInfoResponse {
 }
 
 /// Why an application waits: for every pending ask what binds. Heddle's own.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ExplainApplicationRequest {
     /// Which.
@@ -84,6 +93,7 @@ pub struct ExplainApplicationRequest {
 }
 
 /// Answer to [`ExplainApplicationRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ExplainApplicationResponse {
     /// Which.

@@ -15,6 +15,7 @@ use crate::record::{LabelToNodeIds, NodeIdToLabels, NodeLabel};
 
 /// A page of nodes with their labels; nodes without are left out. The header's routing key is a
 /// [`NodeHandle`](crate::record::NodeHandle) with only the shard set.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetNodeToLabelsRequest {
     /// First row to look at.
@@ -24,6 +25,7 @@ pub struct GetNodeToLabelsRequest {
 }
 
 /// Answer to [`GetNodeToLabelsRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetNodeToLabelsResponse {
     /// How many shards there are to ask.
@@ -36,6 +38,7 @@ pub struct GetNodeToLabelsResponse {
 
 /// A page of labels with their nodes. The routing key is as for [`GetNodeToLabelsRequest`]; the client puts pages and
 /// shards together.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetLabelsToNodesRequest {
     /// Labels wanted; empty = all.
@@ -47,6 +50,7 @@ pub struct GetLabelsToNodesRequest {
 }
 
 /// Answer to [`GetLabelsToNodesRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetLabelsToNodesResponse {
     /// How many shards there are to ask.
@@ -58,10 +62,12 @@ pub struct GetLabelsToNodesResponse {
 }
 
 /// The cluster's labels.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetClusterNodeLabelsRequest {}
 
 /// Answer to [`GetClusterNodeLabelsRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetClusterNodeLabelsResponse {
     /// The labels, without the default partition.

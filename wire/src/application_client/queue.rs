@@ -15,6 +15,7 @@ use crate::opcode::Opcode;
 use crate::record::{QueueInfo, QueueUserAclInfo};
 
 /// A page of a queue and the queues below it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetQueueInfoRequest {
     /// The queue, by name or path.
@@ -30,6 +31,7 @@ pub struct GetQueueInfoRequest {
 }
 
 /// Answer to [`GetQueueInfoRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct GetQueueInfoResponse {
     /// `start` of the next page; `None` at the end.
@@ -39,6 +41,7 @@ pub struct GetQueueInfoResponse {
 }
 
 /// A page of what the caller may do in which queue.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetQueueUserAclsRequest {
     /// First place of the listing wanted.
@@ -48,6 +51,7 @@ pub struct GetQueueUserAclsRequest {
 }
 
 /// Answer to [`GetQueueUserAclsRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetQueueUserAclsResponse {
     /// `start` of the next page; `None` at the end.

@@ -7,6 +7,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::{ApplicationId, ContainerLaunchContext, Resource, ResourceRequest, StringPair};
 
 /// State of an application.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -44,6 +45,7 @@ impl YarnApplicationState {
 }
 
 /// State of an attempt.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -73,6 +75,7 @@ pub enum YarnApplicationAttemptState {
 }
 
 /// How an application ended.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(
     Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
 )]
@@ -93,6 +96,7 @@ pub enum FinalApplicationStatus {
 }
 
 /// What an ACL is about.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -104,6 +108,7 @@ pub enum ApplicationAccessType {
 }
 
 /// Who may do something with an application.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ApplicationAcl {
     /// What.
@@ -113,6 +118,7 @@ pub struct ApplicationAcl {
 }
 
 /// Something that ends an application in time.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -122,6 +128,7 @@ pub enum ApplicationTimeoutType {
 }
 
 /// A lifetime as it is submitted.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ApplicationTimeoutRequest {
     /// Which.
@@ -131,6 +138,7 @@ pub struct ApplicationTimeoutRequest {
 }
 
 /// A lifetime as it is changed.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ApplicationTimeoutUpdate {
     /// Which.
@@ -140,6 +148,7 @@ pub struct ApplicationTimeoutUpdate {
 }
 
 /// A lifetime as it is reported.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ApplicationTimeout {
     /// Which.
@@ -151,6 +160,7 @@ pub struct ApplicationTimeout {
 }
 
 /// Which logs are aggregated, and when.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogAggregationContext {
     /// Files to keep at the end, a regular expression.
@@ -168,6 +178,7 @@ pub struct LogAggregationContext {
 }
 
 /// Everything a client says of an application it submits.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ApplicationSubmissionContext {
     /// From [`GetNewApplication`](crate::application_client::GetNewApplicationResponse).

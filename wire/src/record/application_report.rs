@@ -11,6 +11,7 @@ use super::{
 };
 
 /// An amount of one resource type over time.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ResourceSeconds {
     /// The type: `memory-mb`, `vcores`, `yarn.io/gpu`, …
@@ -20,6 +21,7 @@ pub struct ResourceSeconds {
 }
 
 /// What an application uses and has used.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct ApplicationResourceUsageReport {
     /// Containers it has.
@@ -43,6 +45,7 @@ pub struct ApplicationResourceUsageReport {
 }
 
 /// An application.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct ApplicationReport {
     /// Identity.
@@ -105,6 +108,7 @@ pub struct ApplicationReport {
 }
 
 /// An attempt.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ApplicationAttemptReport {
     /// Identity.
@@ -130,6 +134,7 @@ pub struct ApplicationAttemptReport {
 }
 
 /// A container.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ContainerReport {
     /// Identity.

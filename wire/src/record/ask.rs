@@ -11,6 +11,7 @@ use super::{Container, ContainerId, ExecutionType, Resource};
 ///
 /// An ask for a host goes with asks for its rack and for any place at the same priority; the count of `Any` is the
 /// total.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub enum ResourceName {
     /// Anywhere in the partition (YARN: `*`).
@@ -26,6 +27,7 @@ pub enum ResourceName {
 ///
 /// Key: priority and allocation request id; one size per key. What is sent replaces what was said before for the key
 /// and place; what is not sent stays.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ResourceRequest {
     /// Smaller numbers are more important; counts only within the application.
@@ -53,6 +55,7 @@ pub struct ResourceRequest {
 }
 
 /// Size and number of a constraint-style ask.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ResourceSizing {
     /// How many containers.
@@ -62,6 +65,7 @@ pub struct ResourceSizing {
 }
 
 /// A constraint-style ask.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct SchedulingRequest {
     /// Chosen by the ApplicationMaster and given back with each grant.
@@ -81,6 +85,7 @@ pub struct SchedulingRequest {
 }
 
 /// A constraint that holds for every ask with these tags.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct PlacementConstraintMapEntry {
     /// The tags.
@@ -90,6 +95,7 @@ pub struct PlacementConstraintMapEntry {
 }
 
 /// Why a constraint-style ask was rejected.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -101,6 +107,7 @@ pub enum RejectionReason {
 }
 
 /// A constraint-style ask that cannot be placed.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct RejectedSchedulingRequest {
     /// Why.
@@ -110,6 +117,7 @@ pub struct RejectedSchedulingRequest {
 }
 
 /// What to change of a container.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -125,6 +133,7 @@ pub enum ContainerUpdateType {
 }
 
 /// A wish to change a container.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct UpdateContainerRequest {
     /// Version the ApplicationMaster believes is current.
@@ -140,6 +149,7 @@ pub struct UpdateContainerRequest {
 }
 
 /// A wish that was not granted.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct UpdateContainerError {
     /// Why: `INVALID_CONTAINER_ID`, `INCORRECT_CONTAINER_VERSION_ERROR`, `UPDATE_OUTSTANDING_ERROR` or
@@ -152,6 +162,7 @@ pub struct UpdateContainerError {
 }
 
 /// A wish that was granted.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct UpdatedContainer {
     /// What changed.

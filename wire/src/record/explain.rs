@@ -7,6 +7,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::Resource;
 
 /// What keeps an ask from being granted: the constraint that binds.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(
     Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
 )]
@@ -49,6 +50,7 @@ pub enum PendingReason {
 }
 
 /// An ask that waits.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct PendingAsk {
     /// Its priority.
@@ -76,6 +78,7 @@ pub struct PendingAsk {
 }
 
 /// How many asks wait for one reason.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReasonCount {
     /// The reason.
@@ -87,6 +90,7 @@ pub struct ReasonCount {
 }
 
 /// What an application, its user and its queue have of one partition.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionExplanation {
     /// The partition; empty = the default one.

@@ -10,6 +10,7 @@ use super::{
 };
 
 /// A grant.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Container {
     /// The container.
@@ -36,6 +37,7 @@ pub struct Container {
 }
 
 /// A container that ended.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct CompletedContainer {
     /// The container.
@@ -53,6 +55,7 @@ pub struct CompletedContainer {
 }
 
 /// How a node's usefulness changed.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -66,6 +69,7 @@ pub enum NodeUpdateType {
 }
 
 /// News of a node.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct UpdatedNode {
     /// The node as grants name it.
@@ -97,6 +101,7 @@ pub struct UpdatedNode {
 }
 
 /// Notice of preemption.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct PreemptionMessage {
     /// Will be killed whatever the ApplicationMaster does.
@@ -106,6 +111,7 @@ pub struct PreemptionMessage {
 }
 
 /// What would do instead.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct PreemptionContract {
     /// Giving back this much will do.
@@ -115,6 +121,7 @@ pub struct PreemptionContract {
 }
 
 /// How busy the whole cluster is, for ApplicationMasters that choose how much to ask for.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EnhancedHeadroom {
     /// Containers that all applications together still want.
@@ -124,6 +131,7 @@ pub struct EnhancedHeadroom {
 }
 
 /// Where the application's timeline collector is.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct CollectorInfo {
     /// Its address.

@@ -227,6 +227,7 @@ impl fmt::Display for NodeHandle {
 /// Bits 0–31 slot, 32–55 generation (from 1), 56–63 scheduler thread. Never 0. It is the routing key of every frame of
 /// an ApplicationMaster, from its registration on; the ApplicationMaster is told it when it is launched, or finds it in
 /// the report of an unmanaged application. It dies with the attempt.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rkyv(derive(Clone, Copy))]
 pub struct AttemptHandle(pub u64);

@@ -7,6 +7,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::NodeId;
 
 /// The labels of a node.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct NodeIdToLabels {
     /// The node; in administration requests port 0 means every NodeManager of the host.
@@ -16,6 +17,7 @@ pub struct NodeIdToLabels {
 }
 
 /// The nodes of a label.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct LabelToNodeIds {
     /// The label.

@@ -10,6 +10,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::{ApplicationAcl, AttemptHandle, ContainerId, Resource, StringPair, TokenMac};
 
 /// Who shares a localised file.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(
     Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
 )]
@@ -26,6 +27,7 @@ pub enum LocalResourceVisibility {
 }
 
 /// What becomes of a localised file.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(
     Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
 )]
@@ -42,6 +44,7 @@ pub enum LocalResourceType {
 }
 
 /// A file that has to be on the node before the container starts.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocalResource {
     /// Its name in the container's working directory.
@@ -63,6 +66,7 @@ pub struct LocalResource {
 }
 
 /// When a container that failed is started again in place.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(
     Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
 )]
@@ -79,6 +83,7 @@ pub enum ContainerRetryPolicy {
 }
 
 /// Rules for starting a failed container again in place.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerRetryContext {
     /// When.
@@ -94,6 +99,7 @@ pub struct ContainerRetryContext {
 }
 
 /// Data for an auxiliary service of the node.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ServiceData {
     /// The service.
@@ -103,6 +109,7 @@ pub struct ServiceData {
 }
 
 /// How to start a container.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Default, PartialEq, Eq)]
 pub struct ContainerLaunchContext {
     /// The command, in parts that a shell joins.
@@ -163,6 +170,7 @@ impl fmt::Debug for ContainerLaunchContext {
 }
 
 /// An order to start a container: today that of an ApplicationMaster.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ContainerLaunch {
     /// Its number among the commands of the node: a repeated delivery has the same, and is not carried out twice.

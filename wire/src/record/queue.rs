@@ -7,6 +7,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::Resource;
 
 /// Whether a queue takes applications.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(
     Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
 )]
@@ -23,6 +24,7 @@ pub enum QueueState {
 }
 
 /// What one may do in a queue.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -34,6 +36,7 @@ pub enum QueueAcl {
 }
 
 /// A queue's share of one partition. Fractions are of 1.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct QueueConfigurations {
     /// The partition; empty = the default one.
@@ -69,6 +72,7 @@ pub struct QueueConfigurations {
 }
 
 /// Counts of a queue.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueStatistics {
     /// Applications submitted since the start.
@@ -102,6 +106,7 @@ pub struct QueueStatistics {
 }
 
 /// A queue. Fractions are of 1 and of the default partition.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct QueueInfo {
     /// Its name.
@@ -149,6 +154,7 @@ pub struct QueueInfo {
 }
 
 /// What the caller may do in a queue.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct QueueUserAclInfo {
     /// The queue's path.

@@ -37,6 +37,7 @@ pub struct ResourceInformation {
 }
 
 /// A resource type the cluster knows. All are countable.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ResourceTypeInfo {
     /// Its name: `memory-mb`, `vcores`, `yarn.io/gpu`, …
@@ -46,6 +47,7 @@ pub struct ResourceTypeInfo {
 }
 
 /// A dimension the scheduler looks at.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]

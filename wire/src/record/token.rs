@@ -9,6 +9,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::{NodeHandle, NodeId};
 
 /// A token's signature: HMAC-SHA256 over the identifier that [`crate::token`] builds from the fields around it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq)]
 #[rkyv(derive(Clone, Copy))]
 pub struct TokenMac {
@@ -34,6 +35,7 @@ impl fmt::Debug for TokenMac {
 }
 
 /// What an ApplicationMaster needs once to talk to a node: where it is, and the right to.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct NmToken {
     /// The node, as grants name it.
