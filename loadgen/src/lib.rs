@@ -8,6 +8,7 @@
 //! | [`floor`] | a bare QUIC echo to compare with |
 //! | [`rm`] | the ResourceManager to drive: remote, a child process, embedded |
 //! | [`report`], [`html`], [`hlog`] | what a run gives: JSON and table, page, histogram log |
+//! | [`workload`] | what the cluster is asked to do: traces of many formats, scenarios |
 //! | [`proc`] | CPU time, memory and lost datagrams, from the kernel |
 #![forbid(unsafe_code)]
 
@@ -20,3 +21,4 @@ pub mod html;
 pub mod proc;
 pub mod report;
 pub mod rm;
+pub mod workload;
