@@ -5,6 +5,7 @@
 //! Data goes to standard output, words to standard error. Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 not
 //! found, 4 refused, 5 unreachable, 124 timed out.
 
+mod application;
 mod config;
 mod connection;
 mod error;
@@ -35,6 +36,15 @@ enum Command {
     /// Show the configuration: every key, its value, and where that came from.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Look at applications and why they wait; submit, kill and move them.
+    #[command(subcommand)]
+    Application(application::ApplicationCommand),
+    /// Look at attempts of applications; fail one.
+    #[command(subcommand)]
+    Attempt(application::AttemptCommand),
+    /// Look at live containers; signal one.
+    #[command(subcommand)]
+    Container(application::ContainerCommand),
     /// Look at nodes; take them out and bring them back.
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -52,12 +62,18 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let format = match &cli.command {
         Command::Config(command) => command.format(),
+        Command::Application(command) => command.format(),
+        Command::Attempt(command) => command.format(),
+        Command::Container(command) => command.format(),
         Command::Node(command) => command.format(),
         _ => output::Format::Table,
     };
     let result = match cli.command {
         Command::Pki(command) => pki::run(command),
         Command::Config(command) => config::run(command),
+        Command::Application(command) => application::run(command),
+        Command::Attempt(command) => application::run_attempt(command),
+        Command::Container(command) => application::run_container(command),
         Command::Node(command) => node::run(command),
         Command::ResourceManager(args) => resourcemanager::run(args),
         Command::Replay(args) => replay::run(&args),
@@ -87,6 +103,20 @@ mod tests {
             "pki issue node n1 --dir d --out o --days 30",
             "pki issue admin ops",
             "config show --origin -o json --set nodes.max=5",
+            "application list --states RUNNING,accepted --users a,b --queues root.a -o json",
+            "application list --all",
+            "application status application_1700000000000_0001",
+            "application explain application_1700000000000_0001 --limit 5",
+            "application submit --name x --queue root.a --am-memory 2048 -- sleep 10",
+            "application submit --unmanaged",
+            "application kill application_1_1 application_1_2 --reason enough",
+            "application move application_1_1 --queue root.b",
+            "application priority application_1_1 -3",
+            "application lifetime application_1_1 3600",
+            "attempt list application_1_1",
+            "attempt fail appattempt_1_0001_000001",
+            "container list appattempt_1_0001_000001",
+            "container signal container_1_0001_01_000001 FORCEFUL_SHUTDOWN",
             "node list",
             "node list --states RUNNING,lost --show-details",
             "node list --all -o json",
@@ -104,6 +134,11 @@ mod tests {
         for line in [
             "",
             "pki issue pilot n1",
+            "application submit",
+            "application submit --unmanaged -- sleep",
+            "application status app_1",
+            "application lifetime application_1_1 0",
+            "container signal container_1_0001_01_000001 HUP",
             "node list --states RUNNING --all",
             "node list --states WALKING",
             "node decommission",

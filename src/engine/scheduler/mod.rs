@@ -4,6 +4,7 @@
 //! Does not: know frames, sessions or clocks. Thread: its own.
 //! Invariant: its output is a function of its input sequence.
 
+pub mod calculator;
 pub mod face;
 pub mod message;
 pub mod resource;
