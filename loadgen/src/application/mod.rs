@@ -13,12 +13,8 @@ mod am;
 mod am_fleet;
 mod client;
 mod counters;
-#[cfg(test)]
-pub(crate) mod fake_rm;
 mod ledger;
 mod tasks;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -26,7 +22,7 @@ use heddle_wire::record::{Container, ContainerId, NodeHandle};
 
 pub use am::SimulatedAm;
 pub use am_fleet::{AmFleet, AmFleetSpec, AmPace, Churn, Launched};
-pub use client::{ClientCounters, ClientSpec, Ended, QueueSample, SimulatedClient};
+pub use client::{ClientCounters, ClientSpec, Ended, QueueSample, QueueShare, SimulatedClient};
 pub use counters::AmCounters;
 pub use ledger::{AskLedger, Grant};
 pub use tasks::TaskPlan;

@@ -247,11 +247,11 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    const fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) const fn below(&mut self, bound: u32) -> u32 {
         (((self.next() >> 32) * bound as u64) >> 32) as u32
     }
 
-    const fn hits(&mut self, ppm: u32) -> bool {
+    pub(crate) const fn hits(&mut self, ppm: u32) -> bool {
         ppm > 0 && self.below(1_000_000) < ppm
     }
 }
