@@ -257,6 +257,17 @@ impl Coverage {
                 Shape::Enum(_) => {
                     self.used.insert(format!("{type_name}::{}", value.as_str().expect("a variant")));
                 }
+                Shape::Union(variants) => {
+                    let (name, inside) = match value {
+                        Value::Object(map) => map.iter().next().expect("one variant"),
+                        other => (&other.as_str().expect("a variant").to_owned(), &Value::Null),
+                    };
+                    let found = variants.iter().find(|(variant, ..)| variant == name);
+                    if let Some(holds) = &found.expect("a known variant").2 {
+                        self.walk(layouts, holds, inside, place);
+                    }
+                    self.used.insert(format!("{type_name}::{name}"));
+                }
             }
         }
     }
@@ -283,6 +294,14 @@ fn frames_use_every_field_and_variant_and_leave_out_what_may_be_left_out() {
                     }
                     if field.type_name.starts_with("option<") && !coverage.empty.contains(&place) {
                         missing.push(format!("{place} is never left out"));
+                    }
+                }
+            }
+            Shape::Union(variants) => {
+                for (variant, ..) in variants {
+                    let place = format!("{}::{variant}", layout.name);
+                    if !coverage.used.contains(&place) {
+                        missing.push(format!("{place} is never used"));
                     }
                 }
             }

@@ -37,6 +37,7 @@ fn parts() -> Vec<(&'static str, String)> {
         ("limits", limit_table(&docs)),
         ("routing values", routing_values()),
         ("handle values", handle_values()),
+        ("token values", token_values()),
         ("digest values", digest_values()),
         ("example", example()),
     ]
@@ -132,6 +133,14 @@ fn records(docs: &Docs) -> String {
                         .expect("into a string");
                 }
             }
+            Shape::Union(variants) => {
+                text += "\n| number | variant | holds | meaning |\n|---:|---|---|---|\n";
+                for (variant, number, holds) in variants {
+                    let holds = holds.map_or("nothing".to_owned(), |holds| format!("`{holds}`"));
+                    writeln!(text, "| {number} | `{variant}` | {holds} | {} |", docs.of(name, variant))
+                        .expect("into a string");
+                }
+            }
         }
         text.push('\n');
     }
@@ -156,10 +165,18 @@ fn limit_table(docs: &Docs) -> String {
         ($($name:ident)*) => { vec![$( (stringify!($name), u64::try_from(limits::$name).expect("positive")) ),*] };
     }
     let mut rows = values! {
-        HEARTBEAT_BODY_MAX BODY_MAX HOST_MAX NAME_MAX TEXT_MAX CONTAINER_STATUSES_MAX REGISTER_CONTAINERS_MAX
-        CONTAINERS_PER_NODE_MAX APPLICATIONS_MAX EXTENDED_RESOURCES_MAX LABELS_MAX ATTRIBUTES_MAX
-        CONTAINER_ATTRIBUTES_MAX REPORTS_MAX SECRET_MAX COMMANDS_PER_ANSWER_MAX COMMANDS_PER_NODE_MAX
-        NODES_PER_PAGE_MAX NODE_IDS_MAX SHARDS_MAX ROWS_PER_SHARD_MAX HEARTBEAT_INTERVAL_MS_MAX
+        HEARTBEAT_BODY_MAX BODY_MAX SUBMIT_BODY_MAX HOST_MAX NAME_MAX TEXT_MAX CONTAINER_STATUSES_MAX
+        REGISTER_CONTAINERS_MAX CONTAINERS_PER_NODE_MAX APPLICATIONS_MAX EXTENDED_RESOURCES_MAX LABELS_MAX
+        ATTRIBUTES_MAX CONTAINER_ATTRIBUTES_MAX REPORTS_MAX SECRET_MAX COMMANDS_PER_ANSWER_MAX
+        COMMANDS_PER_NODE_MAX NODES_PER_PAGE_MAX NODE_IDS_MAX SHARDS_MAX ROWS_PER_SHARD_MAX
+        HEARTBEAT_INTERVAL_MS_MAX ASKS_MAX RELEASES_MAX BLACKLIST_MAX UPDATE_REQUESTS_MAX
+        SCHEDULING_REQUESTS_MAX PLACEMENT_CONSTRAINTS_MAX GRANTS_PER_ANSWER_MAX COMPLETIONS_PER_ANSWER_MAX
+        RETAINED_CONTAINERS_MAX UPDATED_NODES_MAX LAUNCH_CONTEXT_MAX LAUNCH_BYTES_PER_ANSWER_MAX
+        LAUNCH_TEXT_MAX LAUNCH_COMMANDS_MAX LAUNCH_ENVIRONMENT_MAX LOCAL_RESOURCES_MAX SERVICE_DATA_MAX
+        RETRY_ERROR_CODES_MAX APPLICATION_ACLS_MAX ACL_MAX APPLICATION_NAME_MAX URL_MAX QUEUE_PATH_MAX
+        APPLICATION_TAGS_MAX APPLICATION_TAG_MAX AM_ASKS_MAX TIMEOUTS_MAX TIMEOUT_S_MAX
+        SCHEDULING_PROPERTIES_MAX FILTER_MAX APPLICATIONS_PER_PAGE_MAX ATTEMPTS_PER_PAGE_MAX
+        CONTAINERS_PER_PAGE_MAX QUEUES_PER_PAGE_MAX PENDING_ASKS_PER_ANSWER_MAX CLUSTER_LABELS_MAX
     };
     rows.push(("MEMORY_MB_MAX", resource_tracker::MEMORY_MB_MAX));
     let names: Vec<&str> = rows.iter().map(|row| row.0).collect();
