@@ -22,13 +22,16 @@ use crate::fleet::Chance;
 use crate::workload::ApplicationSpec;
 
 use super::am::{Scope, SimulatedAm, Stage, plain_ask};
-use super::{APPLICATION_VARIABLE, AmCounters, AmExit, Outbox};
+use super::{APPLICATION_VARIABLE, AmCounters, AmExit, Note, NoteKind, Outbox};
 
 /// Exit status of an ApplicationMaster that cannot go on.
 const EXIT_STATUS_FAILED: i32 = 1;
 
 /// Between two last words, microseconds. YARN's clients wait as long.
 const FINISH_AGAIN_US: u64 = 100_000;
+
+/// Most missed calls noted one by one after a silence.
+const SKIPPED_NOTED_MAX: u64 = 600;
 
 /// A wait for which the reject names no time, microseconds.
 const WAIT_US: u64 = 1_000_000;
@@ -434,7 +437,12 @@ impl AmFleet {
             am.planned_us += interval_us;
             let behind_us = now_us.saturating_sub(am.planned_us);
             if behind_us >= interval_us {
+                // A real one does not send what it missed; it is noted as waited for, all the same.
                 let skipped = behind_us / interval_us;
+                for nth in 0..skipped.min(SKIPPED_NOTED_MAX) {
+                    let since_us = am.planned_us + nth * interval_us;
+                    self.outbox.notes.push(Note { kind: NoteKind::Allocate, since_us });
+                }
                 am.planned_us += skipped * interval_us;
                 self.counters.allocates_skipped += skipped;
             }

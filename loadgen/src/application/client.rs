@@ -389,9 +389,11 @@ impl SimulatedClient {
     }
 
     /// A connection is new: what was out on the old one is sent again at once.
-    pub fn reconnect(&mut self, user: u32, due: &mut Vec<u32>) {
+    ///
+    /// It is that of user `user` of `users`; with fewer of them than there are, several users share one.
+    pub fn reconnect(&mut self, user: u32, users: u32, due: &mut Vec<u32>) {
         for (application, row) in (0_u32..).zip(&self.rows) {
-            if row.is_awaiting && self.user_of[application as usize] == user {
+            if row.is_awaiting && self.user_of[application as usize] % users.max(1) == user {
                 due.push(application);
             }
         }

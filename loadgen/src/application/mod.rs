@@ -21,11 +21,11 @@ use std::sync::Arc;
 use heddle_wire::record::{Container, ContainerId, NodeHandle};
 
 pub use am::SimulatedAm;
-pub use am_fleet::{AmFleet, AmFleetSpec, AmPace, Churn, Launched};
+pub use am_fleet::{AmAnswer, AmFleet, AmFleetSpec, AmPace, AmWritten, Churn, Launched};
 pub use client::{ClientCounters, ClientSpec, Ended, QueueSample, QueueShare, SimulatedClient};
 pub use counters::AmCounters;
 pub use ledger::{AskLedger, Grant};
-pub use tasks::TaskPlan;
+pub use tasks::{Running, TaskPlan, TaskStart};
 
 /// Environment variable of a launch context that says which application of the workload an ApplicationMaster plays.
 pub const APPLICATION_VARIABLE: &str = "HEDDLE_LOADGEN_APPLICATION";

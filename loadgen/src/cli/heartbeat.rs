@@ -13,7 +13,7 @@ use heddle::pki::Identity;
 use super::output::{self, Hlog};
 use super::progress::Shown;
 use super::{CompareArgs, FileArgs, HeartbeatArgs, NODES, NODES_MAX, TargetArgs, TargetKind};
-use crate::driver::{self, Fault, Interval, RunOutcome, RunSpec, Slice, Target};
+use crate::driver::{self, Fault, Identities, Interval, RunOutcome, RunSpec, Slice, Target};
 use crate::fleet::Capacities;
 use crate::floor::{self, FloorSpec};
 use crate::report::{Report, Round};
@@ -97,6 +97,7 @@ pub(super) fn spec_of(args: &HeartbeatArgs) -> Result<RunSpec> {
         kill_rm_at: args.kill_rm_at,
         seed: args.load.seed,
         unregisters: is_address,
+        applications: None,
     })
 }
 
@@ -116,7 +117,8 @@ pub(super) fn run(mut args: HeartbeatArgs, writes_reports: bool) -> Result<bool>
     let (mut target, identity) = open(&args.target, &spec, &pki)?;
     let has_server = target.pid().is_some();
     let mut shown = Shown::new();
-    let result = driver::run(&spec, &identity, &mut *target, &mut shown);
+    let identities = Identities { nodes: identity, clients: Vec::new() };
+    let result = driver::run(&spec, &identities, &mut *target, &mut shown);
     shown.finish();
     let outcome = result?;
     let report = Report::of_run(&spec, &outcome, has_server, output::command_line(), output::now());
@@ -181,11 +183,13 @@ pub(super) fn compare(args: &CompareArgs) -> Result<bool> {
         kill_rm_at: None,
         seed: args.load.seed,
         unregisters: false,
+        applications: None,
     };
     let floor_spec =
         FloorSpec { connections: shape.connections, batch, outstanding, duration: shape.duration };
     let pki = EphemeralPki::create()?;
     let identity = pki.nodes()?;
+    let identities = Identities { nodes: identity.clone(), clients: Vec::new() };
     let mut shown = Shown::new();
     let (mut rounds, mut logs) = (Vec::new(), Vec::new());
     for number in 1..=args.rounds {
@@ -197,7 +201,7 @@ pub(super) fn compare(args: &CompareArgs) -> Result<bool> {
             let address = rm::free_address()?;
             let settings = rm::settings(address, pki.directory(), interval_ms(&spec), &args.rm_set);
             let mut target = rm::spawn(&settings, address, pki.directory())?;
-            let result = driver::run(&spec, &identity, &mut target, &mut shown);
+            let result = driver::run(&spec, &identities, &mut target, &mut shown);
             shown.finish();
             result?
         };

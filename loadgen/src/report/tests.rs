@@ -49,6 +49,7 @@ fn spec() -> RunSpec {
         kill_rm_at: None,
         seed: 1,
         unregisters: false,
+        applications: None,
     }
 }
 
@@ -56,6 +57,8 @@ fn outcome() -> RunOutcome {
     let mut latencies = latency_histogram();
     (1..=1_000).for_each(|ms| latencies.record(ms * 10).unwrap());
     let sample = |at_s| Sample {
+        grants_per_second: 0.0,
+        masters: 0,
         at_s,
         beats_per_second: 100.0,
         server_cores: 0.2,
@@ -89,6 +92,8 @@ fn outcome() -> RunOutcome {
         samples: vec![sample(1.0), sample(2.0), sample(3.0)],
         restart: None,
         errors: Vec::new(),
+        applications: None,
+        from_us: 0,
     }
 }
 
