@@ -67,10 +67,10 @@ pub(super) enum ContainerCommand {
 
 /// Options of every command here.
 #[derive(Debug, Args)]
-struct Common {
+pub(super) struct Common {
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    pub(super) output: Format,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -291,7 +291,7 @@ common!(AttemptCommand { List, Status, Fail });
 common!(ContainerCommand { List, Status, Signal });
 
 /// Connects, runs one command, says goodbye.
-fn with_client(
+pub(super) fn with_client(
     common: &Common,
     run: impl AsyncFnOnce(&mut ApplicationClient) -> Result<(), CliError>,
 ) -> Result<(), CliError> {

@@ -5,6 +5,7 @@
 //! Data goes to standard output, words to standard error. Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 not
 //! found, 4 refused, 5 unreachable, 124 timed out.
 
+mod admin;
 mod application;
 mod config;
 mod connection;
@@ -48,6 +49,12 @@ enum Command {
     /// Look at nodes; take them out and bring them back.
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Labels of nodes: list, add, remove, put on nodes.
+    #[command(subcommand)]
+    Label(admin::LabelCommand),
+    /// Have the ResourceManager read its files again; groups of users; what a node offers.
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
     /// Run the ResourceManager.
     #[command(name = "resourcemanager")]
     ResourceManager(resourcemanager::ResourceManagerArgs),
@@ -66,6 +73,8 @@ pub fn main() -> ExitCode {
         Command::Attempt(command) => command.format(),
         Command::Container(command) => command.format(),
         Command::Node(command) => command.format(),
+        Command::Label(command) => command.format(),
+        Command::Admin(command) => command.format(),
         _ => output::Format::Table,
     };
     let result = match cli.command {
@@ -75,6 +84,8 @@ pub fn main() -> ExitCode {
         Command::Attempt(command) => application::run_attempt(command),
         Command::Container(command) => application::run_container(command),
         Command::Node(command) => node::run(command),
+        Command::Label(command) => admin::run_label(command),
+        Command::Admin(command) => admin::run(command),
         Command::ResourceManager(args) => resourcemanager::run(args),
         Command::Replay(args) => replay::run(&args),
     };
@@ -125,6 +136,15 @@ mod tests {
             "node decommission n1 --graceful --timeout -1",
             "node recommission n1",
             "node refresh --graceful",
+            "label list -o json",
+            "label add gpu fast:shared",
+            "label remove gpu",
+            "label set n1=gpu n2:45454= --fail-on-unknown-nodes",
+            "admin refresh-queues",
+            "admin refresh-admin-acls",
+            "admin refresh-groups",
+            "admin groups alice",
+            "admin update-node n1:45454 --memory 8192 --vcores 8",
             "resourcemanager --config heddle.toml --listen 0.0.0.0:8031 --record d --set a.b=c --set d.e=f",
             "replay d",
         ] {
@@ -145,6 +165,9 @@ mod tests {
             "node decommission n1 --timeout 600",
             "node decommission n1 --graceful --forceful",
             "node decommission n1 --graceful --timeout -2",
+            "label add gpu:sometimes",
+            "label set n1",
+            "admin update-node n1 --memory 1",
             "resourcemanager --set nodes.max",
             "replay",
         ] {

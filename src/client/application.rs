@@ -6,6 +6,14 @@
 use std::net::SocketAddr;
 
 use heddle_wire::Opcode;
+use heddle_wire::administration::{
+    AddToClusterNodeLabelsRequest, AddToClusterNodeLabelsResponse, GetGroupsForUserRequest,
+    GetGroupsForUserResponse, NodeResource, RefreshAdminAclsRequest, RefreshAdminAclsResponse,
+    RefreshQueuesRequest, RefreshQueuesResponse, RefreshUserToGroupsMappingsRequest,
+    RefreshUserToGroupsMappingsResponse, RemoveFromClusterNodeLabelsRequest,
+    RemoveFromClusterNodeLabelsResponse, ReplaceLabelsOnNodesRequest, ReplaceLabelsOnNodesResponse,
+    UpdateNodeResourceRequest, UpdateNodeResourceResponse,
+};
 use heddle_wire::application_client::{
     ExplainApplicationRequest, ExplainApplicationResponse, FailApplicationAttemptRequest,
     FailApplicationAttemptResponse, GetApplicationAttemptReportRequest, GetApplicationAttemptReportResponse,
@@ -23,7 +31,7 @@ use heddle_wire::application_client::{
 use heddle_wire::record::{
     ApplicationAttemptId, ApplicationAttemptReport, ApplicationId, ApplicationReport,
     ApplicationSubmissionContext, ApplicationTimeoutType, ApplicationTimeoutUpdate, ContainerId,
-    ContainerReport, NodeLabel, QueueInfo, QueueUserAclInfo, SignalContainerCommand,
+    ContainerReport, NodeIdToLabels, NodeLabel, QueueInfo, QueueUserAclInfo, SignalContainerCommand,
 };
 
 use super::rpc::{ClientError, ClientOptions, RpcClient};
@@ -322,6 +330,90 @@ impl ApplicationClient {
         let response: GetClusterNodeLabelsResponse =
             self.rpc.call(0, &GetClusterNodeLabelsRequest {}).await?;
         Ok(response.node_labels)
+    }
+
+    /// Has the ResourceManager read its queues again: all of it is taken over, or nothing.
+    ///
+    /// # Errors
+    /// A failed or refused call; a refusal carries every reason, one per line.
+    pub async fn refresh_queues(&mut self) -> Result<RefreshQueuesResponse, ClientError> {
+        self.rpc.call(0, &RefreshQueuesRequest {}).await
+    }
+
+    /// Has the ResourceManager read its administrators again.
+    ///
+    /// # Errors
+    /// A failed or refused call.
+    pub async fn refresh_admin_acls(&mut self) -> Result<(), ClientError> {
+        let RefreshAdminAclsResponse {} = self.rpc.call(0, &RefreshAdminAclsRequest {}).await?;
+        Ok(())
+    }
+
+    /// Has the ResourceManager read who is in which group again.
+    ///
+    /// # Errors
+    /// A failed or refused call.
+    pub async fn refresh_groups(&mut self) -> Result<(), ClientError> {
+        let RefreshUserToGroupsMappingsResponse {} =
+            self.rpc.call(0, &RefreshUserToGroupsMappingsRequest {}).await?;
+        Ok(())
+    }
+
+    /// The groups of a user, as the ResourceManager knows them.
+    ///
+    /// # Errors
+    /// A failed or refused call.
+    pub async fn groups_for_user(&mut self, user: &str) -> Result<Vec<String>, ClientError> {
+        let request = GetGroupsForUserRequest { user: user.to_owned() };
+        let response: GetGroupsForUserResponse = self.rpc.call(0, &request).await?;
+        Ok(response.groups)
+    }
+
+    /// Adds labels to the cluster. Returns how many were new.
+    ///
+    /// # Errors
+    /// A failed or refused call.
+    pub async fn add_node_labels(&mut self, node_labels: Vec<NodeLabel>) -> Result<u32, ClientError> {
+        let request = AddToClusterNodeLabelsRequest { node_labels };
+        let response: AddToClusterNodeLabelsResponse = self.rpc.call(0, &request).await?;
+        Ok(response.added_labels)
+    }
+
+    /// Removes labels from the cluster. Returns how many there were.
+    ///
+    /// # Errors
+    /// A failed or refused call: a label that a queue names stays.
+    pub async fn remove_node_labels(&mut self, node_labels: Vec<String>) -> Result<u32, ClientError> {
+        let request = RemoveFromClusterNodeLabelsRequest { node_labels };
+        let response: RemoveFromClusterNodeLabelsResponse = self.rpc.call(0, &request).await?;
+        Ok(response.removed_labels)
+    }
+
+    /// Replaces the labels of nodes; port 0 = every NodeManager of the host. Returns how many nodes have other ones now.
+    ///
+    /// # Errors
+    /// A failed or refused call.
+    pub async fn replace_labels_on_nodes(
+        &mut self,
+        node_to_labels: Vec<NodeIdToLabels>,
+        fail_on_unknown_nodes: bool,
+    ) -> Result<u32, ClientError> {
+        let request = ReplaceLabelsOnNodesRequest { node_to_labels, fail_on_unknown_nodes };
+        let response: ReplaceLabelsOnNodesResponse = self.rpc.call(0, &request).await?;
+        Ok(response.affected_nodes)
+    }
+
+    /// Changes what nodes offer. Returns how many were changed.
+    ///
+    /// # Errors
+    /// A failed or refused call.
+    pub async fn update_node_resource(
+        &mut self,
+        node_resources: Vec<NodeResource>,
+    ) -> Result<u32, ClientError> {
+        let response: UpdateNodeResourceResponse =
+            self.rpc.call(0, &UpdateNodeResourceRequest { node_resources }).await?;
+        Ok(response.affected_nodes)
     }
 
     /// Says goodbye.

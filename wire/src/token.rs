@@ -5,8 +5,9 @@
 //! Invariants: identifiers of different kinds never have the same bytes, nor do different ones of a kind: the first byte
 //! names the kind, numbers have a fixed width, texts their length before them. Signatures are compared in constant time.
 //!
-//! Cost: signing or checking is one HMAC-SHA256 over 60 to 200 bytes, below half a microsecond, and no allocation for
-//! identifiers of ordinary size. It is done per grant and per node, never per frame.
+//! Cost: signing or checking is one HMAC-SHA256, 0.21 µs for the 81 bytes of an ordinary container (release build, one
+//! core of the development machine), without an allocation once `scratch` has grown. It is done per grant and per node,
+//! never per frame.
 
 use aws_lc_rs::hmac;
 

@@ -58,7 +58,7 @@ impl Ratio {
     }
 
     #[inline]
-    fn divided_by(self, other: Self) -> Self {
+    pub(super) fn divided_by(self, other: Self) -> Self {
         if self == Self::ZERO {
             Self::ZERO
         } else if other == Self::ZERO {

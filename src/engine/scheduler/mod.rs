@@ -5,7 +5,9 @@
 //! Invariant: its output is a function of its input sequence.
 
 pub mod calculator;
+pub mod capacity;
 pub mod face;
+pub mod limits;
 pub mod message;
 pub mod resource;
 pub mod settings;

@@ -69,13 +69,17 @@ impl Docs {
     fn read(&mut self, source: &str) {
         let mut owner = String::new();
         let mut pending: Vec<&str> = Vec::new();
+        let mut is_in_attribute = false;
         for line in source.lines() {
             let trimmed = line.trim();
             if let Some(text) = trimmed.strip_prefix("///") {
                 pending.push(text.trim());
                 continue;
             }
-            if trimmed.starts_with("#[") || trimmed.starts_with("#![") {
+            // Attributes, also over several lines, stand between a comment and what it is about.
+            is_in_attribute |= trimmed.starts_with("#[") || trimmed.starts_with("#![");
+            if is_in_attribute {
+                is_in_attribute = !trimmed.ends_with(']');
                 continue;
             }
             if line == "}" {
