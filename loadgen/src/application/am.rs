@@ -346,8 +346,9 @@ impl SimulatedAm {
             Work::Tasks(plan) => plan.forget(),
             Work::Churn { ledger, .. } => ledger.forget(),
         }
-        // What the call that was out gave back was perhaps not taken in.
-        self.releases.append(&mut self.request.releases);
+        // What was given back was perhaps not taken in.
+        self.request.releases.clear();
+        self.releases.extend(core::mem::take(&mut self.released));
     }
 
     /// The answer to the allocate call that is out. False when its id does not fit.
@@ -377,7 +378,10 @@ impl SimulatedAm {
     /// The allocate call that is out was refused: nothing of it was done.
     pub(super) fn refused(&mut self, scope: &mut Scope<'_>) {
         self.is_awaiting = false;
-        self.releases.append(&mut self.request.releases);
+        for id in self.request.releases.drain(..) {
+            self.released.remove(&id);
+            self.releases.push(id);
+        }
         match &mut self.work {
             Work::Tasks(plan) => plan.refused(),
             Work::Churn { ledger, .. } => ledger.refused(),
@@ -408,14 +412,12 @@ impl SimulatedAm {
         is_push: bool,
     ) {
         let mut number = answer.first_event.to_native();
-        let is_gap = number > self.events_seen.saturating_add(1);
-        let count = (answer.allocated_containers.len() + answer.completed_container_statuses.len()) as u64;
-        if is_gap && count > 0 {
-            if is_push {
-                // The next answer brings what is missing, and these again.
-                return;
-            }
-            scope.counters.lost += number - self.events_seen - 1;
+        let is_empty =
+            answer.allocated_containers.is_empty() && answer.completed_container_statuses.is_empty();
+        if number > self.events_seen.saturating_add(1) && !is_empty {
+            // The next answer brings what is missing, and these again.
+            scope.counters.gaps += 1;
+            return;
         }
         for container in answer.allocated_containers.iter() {
             if self.is_new(scope, number) {

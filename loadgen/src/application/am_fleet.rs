@@ -506,6 +506,7 @@ impl AmFleet {
             (Some(RejectCode::InvalidApplicationMasterRequest), Stage::Registering) => {
                 // An answer to the same registration was lost: it is registered.
                 am.registered(&mut scope, core::iter::empty());
+                am.needs_token = true;
             }
             (
                 Some(RejectCode::InvalidResourceRequest | RejectCode::InvalidLabelResourceRequest),

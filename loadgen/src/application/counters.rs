@@ -42,8 +42,11 @@ pub struct AmCounters {
     pub over_granted: u64,
     /// Containers granted twice or ended twice, under numbers of their own.
     pub duplicated: u64,
-    /// Grants and events whose numbers were left out, and completions nobody was told of.
+    /// Grants whose numbers were left out, and containers that nodes were told to forget before their ApplicationMaster was
+    /// told that they ended.
     pub lost: u64,
+    /// Frames passed over because events before theirs had not come.
+    pub gaps: u64,
     /// Events that came again, by push and by answer; dropped by their numbers.
     pub repeated: u64,
     /// Containers told to have ended.
@@ -100,6 +103,7 @@ impl AmCounters {
             over_granted,
             duplicated,
             lost,
+            gaps,
             repeated,
             completed,
             aborted,

@@ -408,7 +408,9 @@ mod tests {
                 now_us += 1_000;
                 plan.unlock(now_us);
                 let dirty: Vec<u32> = plan.dirty().collect();
-                dirty.into_iter().for_each(|group| drop(plan.tell(group, now_us)));
+                for group in dirty {
+                    plan.tell(group, now_us);
+                }
                 plan.applied();
                 for group in 0..2 {
                     while plan.ledger(group).wanted() > 0 && chance.hits(700_000) {

@@ -13,7 +13,9 @@ use heddle::pki::Identity;
 use super::output::{self, Hlog};
 use super::progress::Shown;
 use super::{CompareArgs, FileArgs, HeartbeatArgs, NODES, NODES_MAX, TargetArgs, TargetKind};
-use crate::driver::{self, Fault, Identities, Interval, RunOutcome, RunSpec, Slice, Target};
+use crate::driver::{
+    self, ApplicationSeries, Fault, Identities, Interval, RunOutcome, RunSpec, Slice, Target,
+};
 use crate::fleet::Capacities;
 use crate::floor::{self, FloorSpec};
 use crate::report::{Report, Round};
@@ -223,21 +225,29 @@ pub(super) fn compare(args: &CompareArgs) -> Result<bool> {
 }
 
 /// Latencies of a run, for its files.
-struct Log {
-    latencies: Histogram<u64>,
+pub(super) struct Log {
+    pub latencies: Histogram<u64>,
     slices: Vec<Slice>,
+    pub series: Option<ApplicationSeries>,
     slice: Duration,
     base: SystemTime,
 }
 
 impl Log {
     /// Those of the run that `shown` showed last.
-    fn of(outcome: RunOutcome, shown: &Shown) -> Self {
-        let RunOutcome { latencies, slices, slice, .. } = outcome;
-        Self { latencies, slices, slice, base: shown.measured_from() }
+    pub(super) fn of(outcome: RunOutcome, shown: &Shown) -> Self {
+        let RunOutcome { latencies, slices, slice, applications, .. } = outcome;
+        let series = applications.map(|(_, series)| series);
+        Self { latencies, slices, series, slice, base: shown.measured_from() }
     }
 
-    fn hlog(&self) -> Hlog<'_> {
-        Hlog { what: output::HEARTBEATS, slices: &self.slices, base: self.base, slice: self.slice }
+    pub(super) fn hlog(&self) -> Hlog<'_> {
+        Hlog {
+            what: output::HEARTBEATS,
+            slices: &self.slices,
+            series: self.series.as_ref(),
+            base: self.base,
+            slice: self.slice,
+        }
     }
 }

@@ -225,7 +225,7 @@ fn the_load_generator_says_when_it_is_the_limit() {
 fn the_page_has_plots_and_no_foreign_markup() {
     let written = report(|outcome| outcome.errors.push("<script>alert(1)</script>".to_owned()));
     let latencies = outcome().latencies;
-    let page = crate::html::page(&written, &latencies, &percentile_text(&latencies)).unwrap();
+    let page = crate::html::page(&written, &latencies, None, &percentile_text(&latencies)).unwrap();
     assert_eq!(page.matches("<svg").count(), 3);
     assert!(!page.contains("<script>") && page.contains("&lt;script&gt;"));
     for expected in ["p99.9", "99.9 %", "Beats answered per second", "#[Max"] {
