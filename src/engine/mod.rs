@@ -3,6 +3,7 @@
 //! Does not: open sockets, read clocks, start threads, take locks, draw random numbers, touch files.
 //! Invariant: a role's output is a function of its input sequence (held by `tests/replay.rs`).
 
+pub mod application;
 pub mod batch;
 pub mod event;
 pub mod inventory;

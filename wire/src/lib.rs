@@ -13,6 +13,7 @@
 //! | [`resource_tracker`] | NodeManager → ResourceManager |
 //! | [`application_master`] | ApplicationMaster → ResourceManager |
 //! | [`application_client`] | client → ResourceManager |
+//! | [`token`] | what tokens sign, and how |
 //! | [`any`] | a frame of any method, for tools that look into all of them |
 //! | [`administration`] | administrator → ResourceManager |
 //!
@@ -31,6 +32,7 @@ pub mod message;
 pub mod opcode;
 pub mod record;
 pub mod resource_tracker;
+pub mod token;
 
 pub use any::AnyMessage;
 pub use error::{DecodeError, EncodeError, FrameError, Reject, RejectCode};

@@ -104,11 +104,14 @@ pub const PLACEMENT_CONSTRAINTS_MAX: usize = 64;
 /// Most grants in one answer or push: 1,024 × ≈ 140 B with two extended types. The rest follows with the next.
 pub const GRANTS_PER_ANSWER_MAX: usize = 1_024;
 
-/// Most completions in one answer or push; as many fit however long their texts are cut. The rest follows.
+/// Most completions in one answer or push, with texts of ≈ 200 B; fewer where texts are longer. The rest follows.
 pub const COMPLETIONS_PER_ANSWER_MAX: usize = 1_024;
 
-/// Most inherited containers in one answer: 4,096 × ≈ 130 B, and a token for each node of ≈ 100 B.
+/// Most inherited containers in one answer: 4,096 × ≈ 120 B. Others follow with the answers to allocate.
 pub const RETAINED_CONTAINERS_MAX: usize = 4_096;
+
+/// Most nodes of the inherited containers in one answer: 2,048 × ≈ 150 B. Containers of others follow with their node.
+pub const RETAINED_NODES_MAX: usize = 2_048;
 
 /// Most node updates in one answer. The rest follows with the next.
 pub const UPDATED_NODES_MAX: usize = 256;
@@ -186,8 +189,8 @@ pub const CONTAINERS_PER_PAGE_MAX: u32 = 1_024;
 /// Most queues in one page of a listing. A page ends earlier where there are many partitions.
 pub const QUEUES_PER_PAGE_MAX: u32 = 512;
 
-/// Most asks explained in one answer; more are counted. 4,096 × ≈ 200 B.
-pub const PENDING_ASKS_PER_ANSWER_MAX: u32 = 4_096;
+/// Most asks explained in one answer; more are counted. 2,048 × ≈ 300 B.
+pub const PENDING_ASKS_PER_ANSWER_MAX: u32 = 2_048;
 
 /// Most labels of the cluster.
 pub const CLUSTER_LABELS_MAX: usize = 1_024;

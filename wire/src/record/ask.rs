@@ -13,14 +13,15 @@ use super::{Container, ContainerId, ExecutionType, Resource};
 /// total.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub enum ResourceName {
     /// Anywhere in the partition (YARN: `*`).
     #[default]
-    Any,
+    Any = 0,
     /// On a node of this rack.
-    Rack(String),
+    Rack(String) = 1,
     /// On a node of this host.
-    Host(String),
+    Host(String) = 2,
 }
 
 /// How many containers of one size are wanted, at one place and priority.

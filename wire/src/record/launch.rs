@@ -7,7 +7,10 @@ use core::fmt;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use super::{ApplicationAcl, AttemptHandle, ContainerId, Resource, StringPair, TokenMac};
+use super::{
+    ApplicationAcl, ArchivedApplicationAcl, ArchivedStringPair, AttemptHandle, ContainerId, Resource,
+    StringPair, TokenMac,
+};
 
 /// Who shares a localised file.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -128,32 +131,38 @@ pub struct ContainerLaunchContext {
     pub container_retry_context: Option<ContainerRetryContext>,
 }
 
-impl ArchivedContainerLaunchContext {
-    /// How many bytes its texts, lists and fixed parts are together: at least what they are in an archive.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        let mut size = size_of::<Self>() + self.tokens.len();
-        size += self.commands.iter().map(|command| size_of_val(command) + command.len()).sum::<usize>();
-        size += self
-            .environment
-            .iter()
-            .map(|pair| size_of_val(pair) + pair.key.len() + pair.value.len())
-            .sum::<usize>();
-        size += self
-            .local_resources
-            .iter()
-            .map(|file| size_of_val(file) + file.key.len() + file.url.len() + file.pattern.len())
-            .sum::<usize>();
-        size += self
-            .service_data
-            .iter()
-            .map(|data| size_of_val(data) + data.key.len() + data.value.len())
-            .sum::<usize>();
-        size += self.application_acls.iter().map(|acl| size_of_val(acl) + acl.acl.len()).sum::<usize>();
-        let retry = self.container_retry_context.as_ref();
-        size + retry.map_or(0, |retry| size_of_val(retry.error_codes.as_slice()))
-    }
+macro_rules! launch_context_size {
+    ($($context:ty)*) => { $(
+        impl $context {
+            /// What the limit of a launch context counts, bytes: its texts and bytes, and the archived fixed parts of
+            /// its records. Never less than its archive.
+            #[must_use]
+            pub fn size(&self) -> usize {
+                const TEXT: usize = size_of::<rkyv::Archived<String>>();
+                let mut size = size_of::<ArchivedContainerLaunchContext>() + self.tokens.len();
+                for command in self.commands.iter() {
+                    size += TEXT + command.len();
+                }
+                for pair in self.environment.iter() {
+                    size += size_of::<ArchivedStringPair>() + pair.key.len() + pair.value.len();
+                }
+                for file in self.local_resources.iter() {
+                    size += size_of::<ArchivedLocalResource>();
+                    size += file.key.len() + file.url.len() + file.pattern.len();
+                }
+                for data in self.service_data.iter() {
+                    size += size_of::<ArchivedServiceData>() + data.key.len() + data.value.len();
+                }
+                for acl in self.application_acls.iter() {
+                    size += size_of::<ArchivedApplicationAcl>() + acl.acl.len();
+                }
+                let retry = self.container_retry_context.as_ref();
+                size + retry.map_or(0, |retry| retry.error_codes.len() * size_of::<i32>())
+            }
+        }
+    )* };
 }
+launch_context_size! { ContainerLaunchContext ArchivedContainerLaunchContext }
 
 /// Without the credentials, and without values of variables, which often are some.
 impl fmt::Debug for ContainerLaunchContext {
@@ -185,7 +194,7 @@ pub struct ContainerLaunch {
     pub resource: Resource,
     /// Its priority.
     pub priority: i32,
-    /// Signature of the right to start it.
+    /// Signature of the right to start it: version 0, guaranteed, no allocation request id.
     pub token: TokenMac,
     /// After this the node refuses to start it, milliseconds since 1970.
     pub expires_at_ms: u64,
