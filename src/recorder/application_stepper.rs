@@ -2,11 +2,12 @@
 //! Owns: [`ApplicationStepper`]. Called by: the application role and by replay, so that both step it in the very same
 //! way. Thread: the role's. Does not: hash or copy anything while nothing is recorded, or know the store.
 
-use super::stand_ins::ApplicationManager;
 use super::stepper::Deck;
 use super::tape::Record;
 use super::writer::TapeWriter;
-use crate::engine::application::{ApplicationCommand, ApplicationOutput, ApplicationSettings, StoreEvent};
+use crate::engine::application::{
+    ApplicationCommand, ApplicationManager, ApplicationOutput, ApplicationSettings, StoreEvent,
+};
 use crate::engine::batch::{AnswerBatch, FrameBatch};
 use crate::engine::scheduler::message::ApplicationEvent;
 use crate::engine::scheduler::settings::QueueTree;

@@ -3,15 +3,12 @@
 use heddle_wire::message::write_reject;
 use heddle_wire::{Reject, RejectCode};
 
-use crate::engine::application::{
-    ApplicationCommand, ApplicationCounters, ApplicationOutput, ApplicationSettings, StoreEvent,
-};
 use crate::engine::batch::{AnswerBatch, FrameBatch};
 use crate::engine::event::NodeEvent;
 use crate::engine::inventory::{Inventory, Totals};
 use crate::engine::scheduler::face::SchedulerOutput;
-use crate::engine::scheduler::message::{ApplicationEvent, SchedulerCommand};
-use crate::engine::scheduler::settings::{QueueTree, SchedulerSettings};
+use crate::engine::scheduler::message::SchedulerCommand;
+use crate::engine::scheduler::settings::SchedulerSettings;
 use crate::engine::time::Instant;
 
 fn refuse(batch: &FrameBatch, first: usize, answers: &mut AnswerBatch) -> usize {
@@ -78,55 +75,5 @@ impl Scheduling {
     }
     pub fn totals(&self) -> Totals {
         self.inventory.totals()
-    }
-}
-
-/// Application manager.
-#[derive(Debug)]
-pub struct ApplicationManager;
-
-#[allow(
-    missing_docs,
-    clippy::missing_const_for_fn,
-    clippy::needless_pass_by_value,
-    clippy::unused_self,
-    unused,
-    reason = "stand-in"
-)]
-impl ApplicationManager {
-    pub fn new(_settings: ApplicationSettings, _queues: QueueTree) -> Self {
-        Self
-    }
-    pub fn handle_frames(
-        &mut self,
-        _now: Instant,
-        batch: &FrameBatch,
-        first: usize,
-        answers: &mut AnswerBatch,
-        _out: &mut ApplicationOutput,
-    ) -> usize {
-        refuse(batch, first, answers)
-    }
-    pub fn handle_application_event(
-        &mut self,
-        _now: Instant,
-        _event: ApplicationEvent,
-        _out: &mut ApplicationOutput,
-    ) {
-    }
-    pub fn handle_store_event(&mut self, _now: Instant, _event: StoreEvent, _out: &mut ApplicationOutput) {}
-    pub fn handle_command(
-        &mut self,
-        _now: Instant,
-        _command: ApplicationCommand,
-        _out: &mut ApplicationOutput,
-    ) {
-    }
-    pub fn handle_tick(&mut self, _now: Instant, _out: &mut ApplicationOutput) {}
-    pub fn next_deadline(&self) -> Option<Instant> {
-        None
-    }
-    pub fn counters(&self) -> ApplicationCounters {
-        ApplicationCounters::default()
     }
 }

@@ -30,6 +30,7 @@ use crate::engine::time::Instant;
 use crate::metrics::{ApplicationGauge, QueueDepths};
 use crate::recorder::ApplicationStepper;
 use crate::ring::{Full, MpscQueue, SpscConsumer, SpscProducer};
+use crate::store::StateStore;
 
 /// Events of the scheduler taken in a cycle.
 const EVENTS_PER_CYCLE: usize = 4_096;
@@ -103,20 +104,6 @@ impl ApplicationSteps for ApplicationStepper {
     }
 }
 
-/// Where records are kept.
-pub(super) trait StoreSteps {
-    /// Carries out a group, in order, and appends its acknowledgements.
-    fn apply(&mut self, group: &[StoreOperation], events: &mut Vec<StoreEvent>);
-}
-
-/// Stand-in.
-#[derive(Default)]
-pub(super) struct MemoryStore;
-
-impl StoreSteps for MemoryStore {
-    fn apply(&mut self, _group: &[StoreOperation], _events: &mut Vec<StoreEvent>) {}
-}
-
 /// The role's ends towards the scheduler.
 pub(super) struct SchedulerLink {
     pub(super) commands: SpscProducer<SchedulerCommand>,
@@ -156,7 +143,7 @@ pub(super) struct ApplicationRole<A, S> {
     acknowledgements: Vec<StoreEvent>,
 }
 
-impl<A: ApplicationSteps, S: StoreSteps> ApplicationRole<A, S> {
+impl<A: ApplicationSteps, S: StateStore> ApplicationRole<A, S> {
     pub(super) fn new(parts: ApplicationRoleParts<A, S>) -> Self {
         Self {
             stepper: parts.stepper,
@@ -302,7 +289,7 @@ impl<A: ApplicationSteps, S: StoreSteps> ApplicationRole<A, S> {
     }
 }
 
-impl<S: StoreSteps> ApplicationRole<ApplicationStepper, S> {
+impl<S: StateStore> ApplicationRole<ApplicationStepper, S> {
     /// Publishes counters, and does what is done now and then.
     pub(super) fn publish(&mut self, now: Instant, gauge: &ApplicationGauge) {
         self.stepper.flush_tape(now);

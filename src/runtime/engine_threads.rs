@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::sync::mpsc;
 
-use super::application_role::{ApplicationRole, ApplicationRoleParts, MemoryStore, SchedulerLink};
+use super::application_role::{ApplicationRole, ApplicationRoleParts, SchedulerLink};
 use super::done::Done;
 use super::duty_cycle::DutyCycle;
 use super::idle::Sleeper;
@@ -21,6 +21,7 @@ use crate::engine::time::Instant;
 use crate::metrics::{CycleStats, Metrics, RoleMetrics};
 use crate::recorder::{ApplicationStepper, SchedulingStepper, ShardStepper, TapeWriter};
 use crate::ring::{MpscQueue, spsc};
+use crate::store::MemoryStore;
 use crate::transport::ShardCommandPort;
 
 /// Node events between a shard and the scheduler.

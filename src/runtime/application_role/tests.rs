@@ -21,7 +21,7 @@ struct Store {
     groups: Vec<usize>,
 }
 
-impl StoreSteps for Store {
+impl StateStore for Store {
     fn apply(&mut self, group: &[StoreOperation], events: &mut Vec<StoreEvent>) {
         self.groups.push(group.len());
         for operation in group {
