@@ -24,7 +24,7 @@ use crate::engine::shard::ShardCounters;
 
 mod scheduling;
 
-pub use scheduling::{ApplicationGauge, QueueDepths, SchedulerGauge};
+pub use scheduling::{ApplicationGauge, Latencies, QueueDepths, SchedulerGauge};
 
 /// A number with one writing thread.
 #[derive(Debug, Default)]
@@ -370,6 +370,15 @@ impl Writer<'_, '_> {
     }
 }
 
+impl Writer<'_, '_> {
+    /// A histogram of seconds without labels: upper bounds and counts of each bucket, the last one without a bound.
+    fn histogram(&mut self, name: &str, help: &str, sum: f64, buckets: &[(f64, u64)]) -> fmt::Result {
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        family.encode_histogram::<[(&str, &str); 0]>(sum, count, buckets, None)
+    }
+}
+
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer { encoder: &mut encoder };
@@ -558,6 +567,11 @@ mod tests {
             } else {
                 let (series, value) = line.rsplit_once(' ').unwrap();
                 let name = series.split('{').next().unwrap();
+                let name = if typed.last().is_some_and(|(_, kind)| *kind == "histogram") {
+                    ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part)).unwrap()
+                } else {
+                    name
+                };
                 assert!(name.starts_with("heddle_"), "{line}");
                 assert_eq!(typed.last().map(|(name, _)| *name), Some(name), "{line} is not in its family");
                 assert!(value.parse::<f64>().is_ok() && samples.insert(series), "{line}");

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -24,9 +25,44 @@ pub struct QueueDepths {
     pub messages: u64,
 }
 
+/// How long requests took, in buckets whose bounds double from a microsecond to eight seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latencies {
+    buckets: [u64; Self::BUCKETS],
+    sum: Duration,
+}
+
+impl Latencies {
+    /// The last one holds everything longer.
+    const BUCKETS: usize = 25;
+
+    /// `count` requests took so long. Cost: a few nanoseconds.
+    pub fn add(&mut self, took: Duration, count: u64) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        // 0 and 1 µs are in the first bucket, 2 in the second, 3 and 4 in the third.
+        let index = micros.max(1).next_power_of_two().trailing_zeros() as usize;
+        if let Some(bucket) = self.buckets.get_mut(index.min(Self::BUCKETS - 1)) {
+            *bucket += count;
+        }
+        self.sum = self.sum.saturating_add(took.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)));
+    }
+
+    /// Upper bounds in seconds and counts; the last bound is infinite.
+    fn bounds(&self) -> [(f64, u64); Self::BUCKETS] {
+        let mut index = 0;
+        self.buckets.map(|count| {
+            let is_last = index == Self::BUCKETS - 1;
+            let bound = if is_last { f64::MAX } else { (1_u64 << index) as f64 / 1e6 };
+            index += 1;
+            (bound, count)
+        })
+    }
+}
+
 /// The scheduler's numbers, published as a whole.
 #[derive(Debug, Default)]
 pub struct SchedulerGauge {
+    latencies: ArcSwap<Latencies>,
     totals: ArcSwap<Totals>,
     depths: ArcSwap<QueueDepths>,
 }
@@ -40,6 +76,13 @@ impl SchedulerGauge {
     /// Publishes what waits.
     pub fn publish_depths(&self, depths: &QueueDepths) {
         self.depths.store(Arc::new(*depths));
+    }
+
+    /// Publishes how long ApplicationMasters' requests took.
+    pub fn publish_latencies(&self, latencies: &Latencies) {
+        if **self.latencies.load() != *latencies {
+            self.latencies.store(Arc::new(*latencies));
+        }
     }
 
     /// The last totals published.
@@ -99,6 +142,13 @@ pub(super) fn encode_scheduler(writer: &mut Writer<'_, '_>, gauge: &SchedulerGau
     for (name, help, value) in counters {
         writer.counter(name, help, "partition", std::iter::once(("default", value)))?;
     }
+    let latencies = gauge.latencies.load_full();
+    writer.histogram(
+        "allocate_latency_seconds",
+        "From the net thread's hand to the answer, of ApplicationMasters' requests",
+        latencies.sum.as_secs_f64(),
+        &latencies.bounds(),
+    )?;
     encode_depths(writer, "scheduler", &depths)
 }
 
@@ -149,4 +199,42 @@ fn encode_depths(writer: &mut Writer<'_, '_>, role: &str, depths: &QueueDepths) 
         writer.gauge(&name, help, "role", std::iter::once((role, depth as f64)))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_fall_into_the_bucket_below_whose_bound_they_are() {
+        let mut latencies = Latencies::default();
+        for (micros, count) in [(0, 1), (1, 1), (2, 1), (3, 1), (4, 1), (1_000, 7), (u64::MAX, 2)] {
+            latencies.add(Duration::from_micros(micros), count);
+        }
+        let bounds = latencies.bounds();
+        assert_eq!(bounds[0], (1e-6, 2));
+        assert_eq!((bounds[1].1, bounds[2].1), (1, 2));
+        assert_eq!(bounds[10], (1_024e-6, 7));
+        assert_eq!(bounds[Latencies::BUCKETS - 1], (f64::MAX, 2));
+        assert_eq!(bounds.iter().map(|(_, count)| count).sum::<u64>(), 14);
+    }
+
+    #[test]
+    fn a_histogram_is_exposed_with_running_sums() {
+        let metrics = crate::metrics::Metrics::new();
+        let mut latencies = Latencies::default();
+        latencies.add(Duration::from_micros(1), 2);
+        latencies.add(Duration::from_micros(100), 3);
+        metrics.scheduler().publish_latencies(&latencies);
+        let text = metrics.exposition().unwrap();
+        for line in [
+            "# TYPE heddle_allocate_latency_seconds histogram",
+            "heddle_allocate_latency_seconds_bucket{le=\"0.000001\"} 2",
+            "heddle_allocate_latency_seconds_bucket{le=\"0.000128\"} 5",
+            "heddle_allocate_latency_seconds_bucket{le=\"+Inf\"} 5",
+            "heddle_allocate_latency_seconds_count 5",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
 }

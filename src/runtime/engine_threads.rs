@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::mpsc;
 
 use super::application_role::{ApplicationRole, ApplicationRoleParts, SchedulerLink};
+use super::clock::Clock;
 use super::done::Done;
 use super::duty_cycle::DutyCycle;
 use super::idle::Sleeper;
@@ -54,6 +55,7 @@ pub(super) struct RoleParts<'a> {
     pub(super) application_replies: mpsc::Sender<ApplicationReply>,
     /// Size of the queues of administrators' commands.
     pub(super) administration: usize,
+    pub(super) clock: Clock,
     pub(super) metrics: &'a Metrics,
 }
 
@@ -142,8 +144,9 @@ pub(super) fn connect_roles(parts: RoleParts<'_>) -> Roles {
         finished,
         done,
     };
-    let scheduling =
+    let mut scheduling =
         SchedulingRole::new(parts.scheduling, connect_nets(&scheduler_sleeper), links, to_application);
+    scheduling.measure(parts.clock);
     let application_commands = ApplicationCommandPort {
         commands: MpscQueue::new(parts.administration),
         sleeper: Arc::clone(&application_sleeper),
@@ -156,6 +159,10 @@ pub(super) fn connect_roles(parts: RoleParts<'_>) -> Roles {
         commands: application_commands.commands.clone(),
         replies: parts.application_replies,
     });
+    // Each net thread's ports are to the shards, to the scheduler, to the application manager.
+    for port in ports.iter_mut().filter_map(|of_net| of_net.iter_mut().rev().nth(1)) {
+        port.measure(parts.clock);
+    }
     if parts.scheduler_threads > 0 {
         threads.push(EngineThread::new("rm-sched-0".to_owned(), scheduler_sleeper, metrics));
     }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use crossbeam::utils::CachePadded;
 use tokio::sync::Notify;
 
+use super::clock::Clock;
 use super::idle::Sleeper;
 use crate::engine::batch::{AnswerBatch, Caller, FrameBatch, PeerId, StreamRef};
 use crate::ring::{Full, SpscConsumer, SpscProducer, spsc};
@@ -81,6 +82,8 @@ pub struct RolePort {
     sleeper: Arc<Sleeper>,
     filling: Option<FrameBatch>,
     flags: Arc<Flags>,
+    /// Says when a batch begins; `None` where nobody measures.
+    clock: Option<Clock>,
 }
 
 /// What the two ends tell each other besides batches.
@@ -123,8 +126,19 @@ impl RolePort {
     fn filling(&mut self) -> Result<&mut FrameBatch, Full<()>> {
         match &mut self.filling {
             Some(batch) => Ok(batch),
-            empty => Ok(empty.insert(self.frames_back.poll().ok_or(Full(()))?)),
+            empty => {
+                let mut batch = self.frames_back.poll().ok_or(Full(()))?;
+                if let Some(clock) = &self.clock {
+                    batch.set_began(clock.now());
+                }
+                Ok(empty.insert(batch))
+            }
         }
+    }
+
+    /// Has batches say when they began. Cost: a look at the clock per batch.
+    pub fn measure(&mut self, clock: Clock) {
+        self.clock = Some(clock);
     }
 
     #[inline]
@@ -301,6 +315,7 @@ pub fn connect(sleeper: Arc<Sleeper>, waker: Arc<NetWaker>) -> (RolePort, NetPor
         sleeper,
         filling: None,
         flags: Arc::clone(&flags),
+        clock: None,
     };
     let net_port = NetPort {
         frames: frames_in,

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::clock::Clock;
 use super::done::Done;
 use super::idle::Sleeper;
 use super::nets::{Nets, Unasked};
@@ -22,7 +23,7 @@ use crate::engine::event::{NodeCommand, NodeEvent, ShardCommand};
 use crate::engine::scheduler::face::SchedulerOutput;
 use crate::engine::scheduler::message::{ApplicationEvent, SchedulerCommand};
 use crate::engine::time::Instant;
-use crate::metrics::{QueueDepths, SchedulerGauge};
+use crate::metrics::{Latencies, QueueDepths, SchedulerGauge};
 use crate::recorder::SchedulingStepper;
 use crate::ring::{Full, MpscQueue, SpscConsumer, SpscProducer};
 
@@ -160,6 +161,9 @@ pub(super) struct SchedulingRole<S> {
     pushes: AnswerBatch,
     /// Input was taken since the last [`SchedulingSteps::end_step`].
     owes_step: bool,
+    /// How long frames took from the net thread's hand to their answer.
+    latencies: Latencies,
+    clock: Option<Clock>,
 }
 
 impl<S: SchedulingSteps> SchedulingRole<S> {
@@ -182,7 +186,14 @@ impl<S: SchedulingSteps> SchedulingRole<S> {
             },
             pushes: AnswerBatch::default(),
             owes_step: false,
+            latencies: Latencies::default(),
+            clock: None,
         }
+    }
+
+    /// Has the latency of answers measured, by the clock that net threads use as well.
+    pub(super) fn measure(&mut self, clock: Clock) {
+        self.clock = Some(clock);
     }
 
     /// One cycle. Returns how many items were worked on.
@@ -191,10 +202,14 @@ impl<S: SchedulingSteps> SchedulingRole<S> {
         let mut items = self.take_commands(now);
         items += self.take_node_events(now);
         if !self.is_held_up() {
-            let stepper = &mut self.stepper;
-            items += self
-                .nets
-                .take_frames(|batch, first, answers| stepper.handle_frames(now, batch, first, answers));
+            let Self { stepper, latencies, clock, .. } = self;
+            items += self.nets.take_frames(|batch, first, answers| {
+                let taken = stepper.handle_frames(now, batch, first, answers);
+                if let Some(clock) = clock {
+                    latencies.add(clock.now().since(batch.began()), taken as u64);
+                }
+                taken
+            });
             self.collect();
         }
         if !self.is_held_up() && self.next_deadline().is_some_and(|deadline| deadline <= now) {
@@ -371,6 +386,7 @@ impl SchedulingRole<SchedulingStepper> {
     pub(super) fn publish(&mut self, now: Instant, gauge: &SchedulerGauge) {
         self.stepper.flush_tape(now);
         gauge.publish(&self.stepper.scheduling().totals());
+        gauge.publish_latencies(&self.latencies);
         let node_events: usize = self.shards.iter().map(|shard| shard.link.events.depth()).sum();
         gauge.publish_depths(&QueueDepths {
             frame_batches: self.nets.depth() as u64,

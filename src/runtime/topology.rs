@@ -173,6 +173,7 @@ impl ResourceManager {
             shard_replies,
             application_replies,
             administration: ADMINISTRATION,
+            clock,
             metrics: &metrics,
         });
         let (node_lists, service) = transport::node_lists_service(
