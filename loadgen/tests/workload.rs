@@ -95,11 +95,11 @@ proptest! {
         let mut bytes = text.as_bytes().to_vec();
         for (at, edit) in edits {
             let at = at.index(bytes.len());
-            let digits = |byte: &u8| byte.is_ascii_digit();
+            let is_digit = u8::is_ascii_digit;
             match NUMBERS.get(edit) {
                 Some(number) => {
-                    let Some(start) = bytes[at..].iter().position(|byte| digits(byte)).map(|offset| at + offset) else { continue };
-                    let end = bytes[start..].iter().position(|byte| !digits(byte)).map_or(bytes.len(), |offset| start + offset);
+                    let Some(start) = bytes[at..].iter().position(is_digit).map(|offset| at + offset) else { continue };
+                    let end = bytes[start..].iter().position(|byte| !is_digit(byte)).map_or(bytes.len(), |offset| start + offset);
                     bytes.splice(start..end, number.bytes());
                 }
                 None if edit == NUMBERS.len() => bytes.truncate(at.max(1)),
