@@ -57,6 +57,16 @@ impl Count {
     }
 }
 
+/// One count per reject code, and one for other codes. An array of this length has no `Default` of its own.
+#[derive(Debug)]
+struct RejectCounts([Count; RejectCode::ALL.len() + 1]);
+
+impl Default for RejectCounts {
+    fn default() -> Self {
+        Self(core::array::from_fn(|_| Count::default()))
+    }
+}
+
 /// A net thread's numbers.
 #[derive(Debug, Default)]
 pub struct TransportMetrics {
@@ -89,7 +99,7 @@ pub struct TransportMetrics {
     /// Batches on their way to the shards.
     pub queue_depth: Count,
     /// Requests refused by the door, by the place of their code in [`RejectCode::ALL`]; the last is for other codes.
-    rejects: [Count; RejectCode::ALL.len() + 1],
+    rejects: RejectCounts,
 }
 
 impl TransportMetrics {
@@ -97,7 +107,7 @@ impl TransportMetrics {
     pub fn reject(&self, code: u16) {
         let index =
             RejectCode::ALL.iter().position(|known| *known as u16 == code).unwrap_or(RejectCode::ALL.len());
-        if let Some(count) = self.rejects.get(index) {
+        if let Some(count) = self.rejects.0.get(index) {
             count.increment();
         }
     }
@@ -106,7 +116,7 @@ impl TransportMetrics {
     #[must_use]
     pub fn rejects(&self, code: RejectCode) -> u64 {
         let index = RejectCode::ALL.iter().position(|known| *known == code);
-        index.and_then(|index| self.rejects.get(index)).map_or(0, Count::get)
+        index.and_then(|index| self.rejects.0.get(index)).map_or(0, Count::get)
     }
 }
 
@@ -408,7 +418,7 @@ fn encode_transports(writer: &mut Writer<'_, '_>, nets: &[(String, Arc<Transport
     let names: Vec<String> =
         RejectCode::ALL.iter().map(|code| format!("{code:?}")).chain(["Other".into()]).collect();
     let totals = names.iter().enumerate().map(|(index, name)| {
-        let total: u64 = nets.iter().filter_map(|(_, m)| m.rejects.get(index)).map(Count::get).sum();
+        let total: u64 = nets.iter().filter_map(|(_, m)| m.rejects.0.get(index)).map(Count::get).sum();
         (name.as_str(), total)
     });
     writer.counter("door_rejects", "Requests refused by the door, by code", "code", totals)

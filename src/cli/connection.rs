@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::error::{CliError, Exit};
-use crate::client::{AdminClient, ClientOptions};
+use crate::client::{AdminClient, ApplicationClient, ClientOptions};
 use crate::pki::{CA_CERTIFICATE_FILE, Identity, Role};
 
 /// Where the ResourceManager is and who we are.
@@ -37,12 +37,18 @@ pub(super) struct ConnectionArgs {
 }
 
 impl ConnectionArgs {
-    /// Connects.
+    /// Connects for nodes.
     pub(super) async fn connect(&self) -> Result<AdminClient, CliError> {
-        let identity = self.identity()?;
-        let address = self.address()?;
-        let options = ClientOptions::default().with_timeout(Duration::from_secs(self.answer_timeout));
-        Ok(AdminClient::connect(&identity, address, options).await?)
+        Ok(AdminClient::connect(&self.identity()?, self.address()?, self.options()).await?)
+    }
+
+    /// Connects for applications, queues and the scheduler.
+    pub(super) async fn connect_application(&self) -> Result<ApplicationClient, CliError> {
+        Ok(ApplicationClient::connect(&self.identity()?, self.address()?, self.options()).await?)
+    }
+
+    fn options(&self) -> ClientOptions {
+        ClientOptions::default().with_timeout(Duration::from_secs(self.answer_timeout))
     }
 
     fn identity(&self) -> Result<Identity, CliError> {

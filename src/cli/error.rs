@@ -130,6 +130,15 @@ impl From<ClientError> for CliError {
             }
             (ClientError::NotTrusted { .. }, _) => (Exit::Refused, None),
             (_, Some(RejectCode::NotFound)) => (Exit::NotFound, None),
+            (_, Some(RejectCode::ApplicationNotFound)) => {
+                (Exit::NotFound, Some("`heddle application list --all` shows every application"))
+            }
+            (_, Some(RejectCode::ApplicationAttemptNotFound)) => {
+                (Exit::NotFound, Some("`heddle attempt list APPLICATION_ID` shows every attempt"))
+            }
+            (_, Some(RejectCode::ContainerNotFound)) => {
+                (Exit::NotFound, Some("only live containers are known: `heddle container list ATTEMPT_ID`"))
+            }
             (_, Some(RejectCode::RoleNotAllowed)) => (
                 Exit::Refused,
                 Some("changing nodes needs an admin's certificate: `heddle pki issue admin NAME`"),

@@ -5,6 +5,8 @@
 //! Data goes to standard output, words to standard error. Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 not
 //! found, 4 refused, 5 unreachable, 124 timed out.
 
+mod admin;
+mod application;
 mod config;
 mod connection;
 mod error;
@@ -35,9 +37,24 @@ enum Command {
     /// Show the configuration: every key, its value, and where that came from.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Look at applications and why they wait; submit, kill and move them.
+    #[command(subcommand)]
+    Application(application::ApplicationCommand),
+    /// Look at attempts of applications; fail one.
+    #[command(subcommand)]
+    Attempt(application::AttemptCommand),
+    /// Look at live containers; signal one.
+    #[command(subcommand)]
+    Container(application::ContainerCommand),
     /// Look at nodes; take them out and bring them back.
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Labels of nodes: list, add, remove, put on nodes.
+    #[command(subcommand)]
+    Label(admin::LabelCommand),
+    /// Have the ResourceManager read its files again; groups of users; what a node offers.
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
     /// Run the ResourceManager.
     #[command(name = "resourcemanager")]
     ResourceManager(resourcemanager::ResourceManagerArgs),
@@ -52,13 +69,23 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let format = match &cli.command {
         Command::Config(command) => command.format(),
+        Command::Application(command) => command.format(),
+        Command::Attempt(command) => command.format(),
+        Command::Container(command) => command.format(),
         Command::Node(command) => command.format(),
+        Command::Label(command) => command.format(),
+        Command::Admin(command) => command.format(),
         _ => output::Format::Table,
     };
     let result = match cli.command {
         Command::Pki(command) => pki::run(command),
         Command::Config(command) => config::run(command),
+        Command::Application(command) => application::run(command),
+        Command::Attempt(command) => application::run_attempt(command),
+        Command::Container(command) => application::run_container(command),
         Command::Node(command) => node::run(command),
+        Command::Label(command) => admin::run_label(command),
+        Command::Admin(command) => admin::run(command),
         Command::ResourceManager(args) => resourcemanager::run(args),
         Command::Replay(args) => replay::run(&args),
     };
@@ -87,6 +114,20 @@ mod tests {
             "pki issue node n1 --dir d --out o --days 30",
             "pki issue admin ops",
             "config show --origin -o json --set nodes.max=5",
+            "application list --states RUNNING,accepted --users a,b --queues root.a -o json",
+            "application list --all",
+            "application status application_1700000000000_0001",
+            "application explain application_1700000000000_0001 --limit 5",
+            "application submit --name x --queue root.a --am-memory 2048 -- sleep 10",
+            "application submit --unmanaged",
+            "application kill application_1_1 application_1_2 --reason enough",
+            "application move application_1_1 --queue root.b",
+            "application priority application_1_1 -3",
+            "application lifetime application_1_1 3600",
+            "attempt list application_1_1",
+            "attempt fail appattempt_1_0001_000001",
+            "container list appattempt_1_0001_000001",
+            "container signal container_1_0001_01_000001 FORCEFUL_SHUTDOWN",
             "node list",
             "node list --states RUNNING,lost --show-details",
             "node list --all -o json",
@@ -95,6 +136,15 @@ mod tests {
             "node decommission n1 --graceful --timeout -1",
             "node recommission n1",
             "node refresh --graceful",
+            "label list -o json",
+            "label add gpu fast:shared",
+            "label remove gpu",
+            "label set n1=gpu n2:45454= --fail-on-unknown-nodes",
+            "admin refresh-queues",
+            "admin refresh-admin-acls",
+            "admin refresh-groups",
+            "admin groups alice",
+            "admin update-node n1:45454 --memory 8192 --vcores 8",
             "resourcemanager --config heddle.toml --listen 0.0.0.0:8031 --record d --set a.b=c --set d.e=f",
             "replay d",
         ] {
@@ -104,12 +154,20 @@ mod tests {
         for line in [
             "",
             "pki issue pilot n1",
+            "application submit",
+            "application submit --unmanaged -- sleep",
+            "application status app_1",
+            "application lifetime application_1_1 0",
+            "container signal container_1_0001_01_000001 HUP",
             "node list --states RUNNING --all",
             "node list --states WALKING",
             "node decommission",
             "node decommission n1 --timeout 600",
             "node decommission n1 --graceful --forceful",
             "node decommission n1 --graceful --timeout -2",
+            "label add gpu:sometimes",
+            "label set n1",
+            "admin update-node n1 --memory 1",
             "resourcemanager --set nodes.max",
             "replay",
         ] {

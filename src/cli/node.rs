@@ -160,7 +160,7 @@ fn states(text: &str) -> Result<Vec<NodeState>, String> {
     Ok(vec![state])
 }
 
-fn node_id(text: &str) -> Result<NodeId, String> {
+pub(super) fn node_id(text: &str) -> Result<NodeId, String> {
     let (host, port) = match text.split_once(':') {
         Some((host, port)) => (host, port.parse::<u16>().ok().filter(|port| *port > 0)),
         None => (text, Some(0)),

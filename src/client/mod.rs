@@ -4,7 +4,9 @@
 //! Invariant: an answer is only ever given to the call whose correlation id it carries.
 
 mod admin;
+mod application;
 mod rpc;
 
 pub use admin::{AdminClient, ClusterMetrics, Deadline, Refreshed};
+pub use application::ApplicationClient;
 pub use rpc::{ClientError, ClientOptions, RpcClient};

@@ -11,21 +11,21 @@ use heddle_wire::{Flags, Opcode, Reject};
 
 use super::Cases;
 
-const RM_IDENTIFIER: u64 = 1_763_625_600_000;
-const CORRELATION_ID: u64 = 0x0102_0304_0506_0708;
+pub(crate) const RM_IDENTIFIER: u64 = 1_763_625_600_000;
+pub(crate) const CORRELATION_ID: u64 = 0x0102_0304_0506_0708;
 
-const fn application(id: u32) -> ApplicationId {
+pub(crate) const fn application(id: u32) -> ApplicationId {
     ApplicationId { cluster_timestamp: RM_IDENTIFIER, id }
 }
 
-const fn container(application_id: u32, container_id: u64) -> ContainerId {
+pub(crate) const fn container(application_id: u32, container_id: u64) -> ContainerId {
     let application_attempt_id =
         ApplicationAttemptId { application_id: application(application_id), attempt_id: 1 };
     ContainerId { application_attempt_id, container_id }
 }
 
 /// A container of a ResourceManager that was restarted 17 times.
-const fn later_container() -> ContainerId {
+pub(crate) const fn later_container() -> ContainerId {
     ContainerId {
         application_attempt_id: ApplicationAttemptId {
             application_id: application(4_000_000_000),
@@ -35,15 +35,15 @@ const fn later_container() -> ContainerId {
     }
 }
 
-const fn handle() -> NodeHandle {
+pub(crate) const fn handle() -> NodeHandle {
     NodeHandle::new(3, 70_000, 5)
 }
 
-fn node_id() -> NodeId {
+pub(crate) fn node_id() -> NodeId {
     NodeId::new("node-0042.rack-17.example", 45_454)
 }
 
-fn with_gpus(memory_mb: u64, virtual_cores: u32) -> Resource {
+pub(crate) fn with_gpus(memory_mb: u64, virtual_cores: u32) -> Resource {
     let information = |name: &str, value, units: &str| ResourceInformation {
         name: name.to_owned(),
         value,
@@ -56,8 +56,12 @@ fn with_gpus(memory_mb: u64, virtual_cores: u32) -> Resource {
     }
 }
 
-fn label(name: &str, is_exclusive: bool) -> NodeLabel {
+pub(crate) fn label(name: &str, is_exclusive: bool) -> NodeLabel {
     NodeLabel { name: name.to_owned(), is_exclusive }
+}
+
+pub(crate) fn label_names() -> Vec<String> {
+    vec!["gpu".to_owned()]
 }
 
 fn attribute(name: &str, value: &str) -> NodeAttribute {
@@ -403,7 +407,7 @@ fn heartbeat_response_idle() -> NodeHeartbeatResponse {
 fn commands() -> NodeCommands {
     let signal = |sequence, command| SignalContainer { sequence, container_id: container(7, 1), command };
     NodeCommands {
-        last_sequence: 9,
+        last_sequence: 12,
         containers_to_cleanup: vec![container(7, 3), later_container()],
         applications_to_cleanup: vec![application(5)],
         containers_to_be_removed_from_nm: vec![container(7, 2)],
@@ -418,6 +422,7 @@ fn commands() -> NodeCommands {
             capability: Resource::new(8_192, 4),
             execution_type: ExecutionType::Opportunistic,
         }],
+        containers_to_launch: super::application_master::launches(9),
     }
 }
 

@@ -9,9 +9,12 @@ Works with Python 3.8 and later, standard library only.
 """
 
 import glob
+import hashlib
+import hmac
 import json
 import os
 import re
+import struct
 import sys
 
 sys.dont_write_bytecode = True  # a check leaves nothing behind
@@ -116,6 +119,15 @@ def check_values(page):
     else:
         compare("digest of all", int(together.group(2), 16), total)
 
+    for name, identifier, mac in page.rows("token values"):
+        expected = bytes.fromhex(identifier.strip("`"))
+        found = token_identifier(name)
+        if expected != found:
+            faults.append("identifier of %s: the page says %s, its rule gives %s" % (name, expected.hex(), found.hex()))
+        signature = hmac.new(bytes(range(32)), expected, hashlib.sha256).hexdigest()
+        if mac.strip("`") != signature:
+            faults.append("signature of %s: the page says %s, it is %s" % (name, mac, signature))
+
     example = bytes.fromhex("".join(row[1].strip("`") for row in page.rows("example")))
     try:
         value = decode(page, example)["value"]
@@ -124,6 +136,25 @@ def check_values(page):
     except FrameError as error:
         faults.append("the example: %s" % error)
     return faults
+
+
+def token_identifier(name):
+    """Section 16: what is signed, for the values given there."""
+
+    def text(value):
+        return struct.pack("<I", len(value)) + value
+
+    attempt = struct.pack("<QII", 1763625600000, 7, 1)
+    node = struct.pack("<Q", handle(3, 70000, 5))
+    user = text(b"ada")
+    if name == "AMRMToken":
+        return b"\x01" + attempt + struct.pack("<Q", handle(2, 1234, 9))
+    if name == "NMToken":
+        return b"\x03" + attempt + node + user
+    resource = struct.pack("<QII", 4096, 2, 1) + text(b"yarn.io/gpu") + struct.pack("<Q", 8) + text(b"")
+    ask = struct.pack("<iqIB", 10, -1, 0, 1)
+    expiry = struct.pack("<Q", 1763626200000)
+    return b"\x02" + attempt + struct.pack("<Q", 2) + node + resource + ask + user + expiry
 
 
 def main(arguments):
@@ -135,7 +166,8 @@ def main(arguments):
         return 1
     faults, count, seen = check_frames(page, folder)
     faults += check_values(page)
-    bodies = {name for name in page.records if re.search(r"(Request|Response)$|^Reject$", name)}
+    bodies = {name + kind for name, _ in page.opcodes.values() for kind in ("Request", "Response")} | {"Reject"}
+    bodies &= set(page.records)
     faults += ["%s has no golden frame" % name for name in sorted(bodies - seen)]
     for fault in faults:
         print("FAULT %s" % fault, file=sys.stderr)

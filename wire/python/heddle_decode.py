@@ -43,6 +43,8 @@ class Page:
         self.records = {}
         # enum name -> {number: variant}
         self.enums = {}
+        # union name -> (size, {number: (variant, type of what it holds or None)})
+        self.unions = {}
         self._read_records()
         self._check_sizes()
 
@@ -70,7 +72,13 @@ class Page:
                 raise FrameError("PROTOCOL.md: heading %r is not of a record" % head)
             name, size = match.group(1), int(match.group(2))
             rows = table(rest)
-            if "| number | variant |" in rest:
+            if "| number | variant | holds |" in rest:
+                holds = {
+                    int(row[0]): (row[1].strip("`"), None if row[2] == "nothing" else row[2].strip("`"))
+                    for row in rows
+                }
+                self.unions[name] = (size, holds)
+            elif "| number | variant |" in rest:
                 self.enums[name] = {int(row[0]): row[1].strip("`") for row in rows}
             else:
                 fields = [
@@ -88,6 +96,10 @@ class Page:
                 end = offset + field_size
             if end != size:
                 raise FrameError("PROTOCOL.md: %s is %d bytes, its fields are %d" % (name, size, end))
+        for name, (size, variants) in self.unions.items():
+            largest = max(self.size_of(holds) if holds else 0 for _, holds in variants.values())
+            if size != 1 + largest:
+                raise FrameError("PROTOCOL.md: %s is %d bytes, it needs %d" % (name, size, 1 + largest))
 
     def size_of(self, type_name):
         outer, inner = generic(type_name)
@@ -97,6 +109,8 @@ class Page:
             return SIZES[outer]
         if outer in self.enums:
             return 1
+        if outer in self.unions:
+            return self.unions[outer][0]
         if outer in self.records:
             return self.records[outer][0]
         raise FrameError("PROTOCOL.md: type %r is explained nowhere" % type_name)
@@ -122,10 +136,10 @@ def generic(type_name):
 
 # Section 6: the sizes of what is not named in section 7.
 SIZES = {
-    "bool": 1, "u16": 2, "u32": 4, "u64": 8, "i32": 4, "i64": 8,
-    "box": 4, "list": 8, "bytes": 8, "string": 8,
+    "bool": 1, "u16": 2, "u32": 4, "u64": 8, "i32": 4, "i64": 8, "f32": 4,
+    "box": 4, "list": 8, "bytes": 8, "bytes32": 32, "string": 8,
 }
-NUMBERS = {"u16": "<H", "u32": "<I", "u64": "<Q", "i32": "<i", "i64": "<q"}
+NUMBERS = {"u16": "<H", "u32": "<I", "u64": "<Q", "i32": "<i", "i64": "<q", "f32": "<f"}
 
 
 class Archive:
@@ -162,6 +176,8 @@ class Archive:
         if outer == "bytes":
             first, count = self.list_at(at)
             return self.piece(first, count).hex()
+        if outer == "bytes32":
+            return self.piece(at, 32).hex()
         if outer == "list":
             first, count = self.list_at(at)
             size = self.page.size_of(inner)
@@ -172,6 +188,13 @@ class Archive:
             if number not in self.page.enums[outer]:
                 raise FrameError("%d is no %s" % (number, outer))
             return self.page.enums[outer][number]
+        if outer in self.page.unions:
+            size, variants = self.page.unions[outer]
+            number = self.piece(at, size)[0]
+            if number not in variants:
+                raise FrameError("%d is no %s" % (number, outer))
+            variant, holds = variants[number]
+            return {variant: self.read(holds, at + 1)} if holds else variant
         size, fields = self.page.records[outer]
         self.piece(at, size)
         return {field: self.read(kind, at + offset) for offset, _, field, kind in fields}

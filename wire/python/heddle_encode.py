@@ -48,10 +48,21 @@ class Writer:
             for item, child in zip(value, children):
                 self.out += self.place(inner, item, child, len(self.out))
             return at
+        if outer in self.page.unions:
+            holds, inside = self.variant(outer, value)[1:]
+            return self.prepare(holds, inside) if holds else None
         if outer in self.page.records:
             fields = self.page.records[outer][1]
             return {field: self.prepare(kind, value[field]) for _, _, field, kind in fields}
         return None
+
+    def variant(self, union, value):
+        """Number of a union's variant, the type of what it holds, and that."""
+        (name, inside), = value.items() if isinstance(value, dict) else [(value, None)]
+        for number, (variant, holds) in self.page.unions[union][1].items():
+            if variant == name and (holds is None) == (inside is None):
+                return number, holds, inside
+        raise FrameError("%r is no %s" % (value, union))
 
     def place(self, type_name, value, children, at):
         """The bytes of a value that will lie at position `at`."""
@@ -60,6 +71,8 @@ class Writer:
             return struct.pack(NUMBERS[outer], value)
         if outer == "bool":
             return bytes([value])
+        if outer == "bytes32":
+            return bytes.fromhex(value)
         if outer == "option":
             if value is None:
                 return bytes(1 + self.page.size_of(inner))
@@ -80,6 +93,11 @@ class Writer:
             if len(numbers) != 1:
                 raise FrameError("%r is no %s" % (value, outer))
             return bytes(numbers)
+        if outer in self.page.unions:
+            size = self.page.unions[outer][0]
+            number, holds, inside = self.variant(outer, value)
+            text = self.place(holds, inside, children, at + 1) if holds else b""
+            return (bytes([number]) + text).ljust(size, b"\0")
         fields = self.page.records[outer][1]
         return b"".join(
             self.place(kind, value[field], children[field], at + offset) for offset, _, field, kind in fields

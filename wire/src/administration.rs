@@ -1,18 +1,23 @@
-//! Administration: administrator → ResourceManager. So far what the node commands need.
+//! Administration: administrator → ResourceManager. Here nodes; queues, labels, ACLs and priorities below.
 //! Owns: the records of RefreshNodes, DecommissionNodes, RecommissionNodes. Called by: the shard, doors, the command line.
 //! Invariant: a published record keeps its layout (held by the golden frames).
-//! Does not: hold queue, label and ACL methods yet; their opcodes are answered "not supported yet" by name.
+//! Does not: hold service ACLs, proxy users and attributes yet; their opcodes are answered "not supported yet" by name.
 
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::error::DecodeError;
 use crate::limits;
-use crate::message::Message;
+use crate::message::{Message, message};
 use crate::opcode::Opcode;
 use crate::record::NodeId;
-use crate::resource_tracker::{check_node_id, list, message};
+use crate::resource_tracker::{check_node_id, list};
+
+mod scheduler;
+
+pub use scheduler::*;
 
 /// How nodes leave.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
 #[repr(u8)]
@@ -27,6 +32,7 @@ pub enum DecommissionType {
 }
 
 /// Reload the include and exclude lists and apply them.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefreshNodesRequest {
     /// How nodes that are not listed any more leave.
@@ -36,6 +42,7 @@ pub struct RefreshNodesRequest {
 }
 
 /// Answer to [`RefreshNodesRequest`]: sent when every shard has applied the lists.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefreshNodesResponse {
     /// Hosts in the include list; 0 = every host may join.
@@ -47,6 +54,7 @@ pub struct RefreshNodesResponse {
 }
 
 /// Decommission named nodes. The routing key has only the shard set; a client asks every shard in turn.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct DecommissionNodesRequest {
     /// The nodes; port 0 = every NodeManager of the host.
@@ -58,6 +66,7 @@ pub struct DecommissionNodesRequest {
 }
 
 /// Answer to [`DecommissionNodesRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct DecommissionNodesResponse {
     /// How many shards there are to ask.
@@ -67,6 +76,7 @@ pub struct DecommissionNodesResponse {
 }
 
 /// Bring DECOMMISSIONING nodes back. The routing key has only the shard set.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecommissionNodesRequest {
     /// The nodes; port 0 = every NodeManager of the host.
@@ -74,6 +84,7 @@ pub struct RecommissionNodesRequest {
 }
 
 /// Answer to [`RecommissionNodesRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecommissionNodesResponse {
     /// How many shards there are to ask.

@@ -3,26 +3,19 @@
 //! Does not: serve the hot path; doors and agents know which record they expect and read it in place.
 //! Invariant: a record that implements [`Message`] for a body is in the list (held by `wire/tests/records.rs`).
 
-use crate::administration::{
-    DecommissionNodesRequest, DecommissionNodesResponse, RecommissionNodesRequest, RecommissionNodesResponse,
-    RefreshNodesRequest, RefreshNodesResponse,
-};
-use crate::application_client::{
-    GetClusterMetricsRequest, GetClusterMetricsResponse, GetClusterNodesRequest, GetClusterNodesResponse,
-};
+use crate::administration::*;
+use crate::application_client::*;
+use crate::application_master::*;
 use crate::error::{DecodeError, EncodeError, Reject};
 use crate::frame::{Flags, Frame};
 use crate::message::{Message, access, decode, decode_reject, try_write_frame, write_reject};
 use crate::opcode::Opcode;
-use crate::resource_tracker::{
-    NodeHeartbeatRequest, NodeHeartbeatResponse, RegisterNodeManagerRequest, RegisterNodeManagerResponse,
-    UnRegisterNodeManagerRequest, UnRegisterNodeManagerResponse,
-};
+use crate::resource_tracker::*;
 
 macro_rules! any_message {
     ($($opcode:ident: $request:ident, $response:ident;)*) => {
         /// The body of any frame.
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
         #[allow(missing_docs, reason = "a variant is the record of its name")]
         pub enum AnyMessage {
@@ -115,9 +108,42 @@ any_message! {
     RegisterNodeManager: RegisterNodeManagerRequest, RegisterNodeManagerResponse;
     NodeHeartbeat: NodeHeartbeatRequest, NodeHeartbeatResponse;
     UnRegisterNodeManager: UnRegisterNodeManagerRequest, UnRegisterNodeManagerResponse;
+    RegisterApplicationMaster: RegisterApplicationMasterRequest, RegisterApplicationMasterResponse;
+    Allocate: AllocateRequest, AllocateResponse;
+    FinishApplicationMaster: FinishApplicationMasterRequest, FinishApplicationMasterResponse;
+    GetNewApplication: GetNewApplicationRequest, GetNewApplicationResponse;
+    SubmitApplication: SubmitApplicationRequest, SubmitApplicationResponse;
+    KillApplication: KillApplicationRequest, KillApplicationResponse;
+    FailApplicationAttempt: FailApplicationAttemptRequest, FailApplicationAttemptResponse;
+    GetApplicationReport: GetApplicationReportRequest, GetApplicationReportResponse;
+    GetApplications: GetApplicationsRequest, GetApplicationsResponse;
+    GetApplicationAttemptReport: GetApplicationAttemptReportRequest, GetApplicationAttemptReportResponse;
+    GetApplicationAttempts: GetApplicationAttemptsRequest, GetApplicationAttemptsResponse;
+    GetContainerReport: GetContainerReportRequest, GetContainerReportResponse;
+    GetContainers: GetContainersRequest, GetContainersResponse;
     GetClusterMetrics: GetClusterMetricsRequest, GetClusterMetricsResponse;
     GetClusterNodes: GetClusterNodesRequest, GetClusterNodesResponse;
+    GetQueueInfo: GetQueueInfoRequest, GetQueueInfoResponse;
+    GetQueueUserAcls: GetQueueUserAclsRequest, GetQueueUserAclsResponse;
+    MoveApplicationAcrossQueues: MoveApplicationAcrossQueuesRequest, MoveApplicationAcrossQueuesResponse;
+    UpdateApplicationPriority: UpdateApplicationPriorityRequest, UpdateApplicationPriorityResponse;
+    UpdateApplicationTimeouts: UpdateApplicationTimeoutsRequest, UpdateApplicationTimeoutsResponse;
+    SignalToContainer: SignalToContainerRequest, SignalToContainerResponse;
+    GetResourceTypeInfo: GetResourceTypeInfoRequest, GetResourceTypeInfoResponse;
+    GetNodeToLabels: GetNodeToLabelsRequest, GetNodeToLabelsResponse;
+    GetLabelsToNodes: GetLabelsToNodesRequest, GetLabelsToNodesResponse;
+    GetClusterNodeLabels: GetClusterNodeLabelsRequest, GetClusterNodeLabelsResponse;
+    ExplainApplication: ExplainApplicationRequest, ExplainApplicationResponse;
+    RefreshQueues: RefreshQueuesRequest, RefreshQueuesResponse;
     RefreshNodes: RefreshNodesRequest, RefreshNodesResponse;
+    RefreshUserToGroupsMappings: RefreshUserToGroupsMappingsRequest, RefreshUserToGroupsMappingsResponse;
+    RefreshAdminAcls: RefreshAdminAclsRequest, RefreshAdminAclsResponse;
+    GetGroupsForUser: GetGroupsForUserRequest, GetGroupsForUserResponse;
+    UpdateNodeResource: UpdateNodeResourceRequest, UpdateNodeResourceResponse;
+    AddToClusterNodeLabels: AddToClusterNodeLabelsRequest, AddToClusterNodeLabelsResponse;
+    RemoveFromClusterNodeLabels: RemoveFromClusterNodeLabelsRequest, RemoveFromClusterNodeLabelsResponse;
+    ReplaceLabelsOnNodes: ReplaceLabelsOnNodesRequest, ReplaceLabelsOnNodesResponse;
+    RefreshClusterMaxPriority: RefreshClusterMaxPriorityRequest, RefreshClusterMaxPriorityResponse;
     DecommissionNodes: DecommissionNodesRequest, DecommissionNodesResponse;
     RecommissionNodes: RecommissionNodesRequest, RecommissionNodesResponse;
 }

@@ -1,6 +1,7 @@
-//! ApplicationClient: client → ResourceManager. So far what the node commands need.
+//! ApplicationClient: client → ResourceManager. Here the node queries; applications, containers, queues and labels below.
 //! Owns: the records of GetClusterNodes and GetClusterMetrics. Called by: the shard, `client`, the command line.
-//! Does not: hold application methods yet; their opcodes are answered "not supported yet" by name.
+//! Does not: hold security tokens, reservations and attributes yet; their opcodes are answered "not supported yet" by
+//! name.
 //!
 //! Differs from YARN: a node listing is paged, shard by shard, so that one answer is bounded at a million nodes. The
 //! client asks shard 0 from row 0, goes on at `next_row` until it is `None`, then asks the next shard.
@@ -9,13 +10,24 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::error::DecodeError;
 use crate::limits;
-use crate::message::Message;
+use crate::message::{Message, message};
 use crate::opcode::Opcode;
 use crate::record::{NodeId, NodeReport, NodeState, Resource};
-use crate::resource_tracker::{check_node_id, list, message};
+use crate::resource_tracker::{check_node_id, list};
+
+mod application;
+mod container;
+mod label;
+mod queue;
+
+pub use application::*;
+pub use container::*;
+pub use label::*;
+pub use queue::*;
 
 /// A page of node reports. The header's routing key is a [`NodeHandle`](crate::record::NodeHandle) with only the shard
 /// set.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetClusterNodesRequest {
     /// States wanted; empty = all.
@@ -29,6 +41,7 @@ pub struct GetClusterNodesRequest {
 }
 
 /// Answer to [`GetClusterNodesRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetClusterNodesResponse {
     /// How many shards there are to ask.
@@ -40,10 +53,12 @@ pub struct GetClusterNodesResponse {
 }
 
 /// Node counts of one shard. The routing key is as for [`GetClusterNodesRequest`]; the client adds up.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetClusterMetricsRequest {}
 
 /// Answer to [`GetClusterMetricsRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetClusterMetricsResponse {
     /// How many shards there are to ask.

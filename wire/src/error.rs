@@ -54,8 +54,39 @@ pub enum RejectCode {
     WrongRoute = 402,
     /// What the request names does not exist.
     NotFound = 403,
-    /// The request does not fit the state of what it names. Reserved for applications.
+    /// The request does not fit the state of what it names. For example to move an application that
+    /// ended.
     WrongState = 404,
+    /// No application has this id.
+    ApplicationNotFound = 410,
+    /// No attempt has this id, or it ended. An ApplicationMaster that is told so exits.
+    ApplicationAttemptNotFound = 411,
+    /// No live container has this id.
+    ContainerNotFound = 412,
+    /// The ResourceManager does not know the ApplicationMaster, for example after a restart: it registers again and
+    /// says all it wants anew.
+    ApplicationMasterNotRegistered = 413,
+    /// The ApplicationMaster does not keep to the protocol: it registers twice, or its response id is a wrong one.
+    InvalidApplicationMasterRequest = 414,
+    /// An ask is wrong. The text begins with `LESS_THAN_ZERO`, `GREATER_THEN_MAX_ALLOCATION` (YARN's spelling) or
+    /// `UNKNOWN`.
+    InvalidResourceRequest = 415,
+    /// The label of an ask is wrong.
+    InvalidLabelResourceRequest = 416,
+    /// A container that was to be released is another attempt's.
+    InvalidContainerRelease = 417,
+    /// A place that was to be blacklisted is no place.
+    InvalidResourceBlacklistRequest = 418,
+    /// The caller may not do this.
+    AccessControl = 419,
+    /// The token does not prove what it should, or its key is not known any more.
+    InvalidToken = 420,
+    /// The application is not accepted as it was submitted.
+    ApplicationRejected = 421,
+    /// Heddle knows this, and does not do it yet: a part of a request, where the method itself works.
+    Unsupported = 422,
+    /// The configuration is not accepted; nothing was changed. The text has one reason per line.
+    ConfigurationRefused = 423,
     /// We broke one of our own rules. The text says which.
     Internal = 500,
 }
@@ -82,6 +113,20 @@ impl RejectCode {
         Self::WrongRoute,
         Self::NotFound,
         Self::WrongState,
+        Self::ApplicationNotFound,
+        Self::ApplicationAttemptNotFound,
+        Self::ContainerNotFound,
+        Self::ApplicationMasterNotRegistered,
+        Self::InvalidApplicationMasterRequest,
+        Self::InvalidResourceRequest,
+        Self::InvalidLabelResourceRequest,
+        Self::InvalidContainerRelease,
+        Self::InvalidResourceBlacklistRequest,
+        Self::AccessControl,
+        Self::InvalidToken,
+        Self::ApplicationRejected,
+        Self::Unsupported,
+        Self::ConfigurationRefused,
         Self::Internal,
     ];
 
@@ -99,6 +144,7 @@ impl RejectCode {
 }
 
 /// The body of an answer with the `REJECT` flag.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
     /// A [`RejectCode`] number. A reader that does not know it goes by the hundreds.

@@ -9,11 +9,13 @@
 //! | [`opcode`] | one number per protocol method |
 //! | [`limits`] | every bound, with its reason |
 //! | [`error`] | errors sorted by blame, and their codes on the wire |
-//! | [`record`] | the shared vocabulary: ids, resources, containers, nodes |
+//! | [`record`] | the shared vocabulary: ids, resources, containers, nodes, applications, queues |
 //! | [`resource_tracker`] | NodeManager → ResourceManager |
-//! | [`application_client`] | client → ResourceManager (node queries) |
+//! | [`application_master`] | ApplicationMaster → ResourceManager |
+//! | [`application_client`] | client → ResourceManager |
+//! | [`token`] | what tokens sign, and how |
 //! | [`any`] | a frame of any method, for tools that look into all of them |
-//! | [`administration`] | administrator → ResourceManager (node administration) |
+//! | [`administration`] | administrator → ResourceManager |
 //!
 //! The bytes are described, for readers in any language, in `wire/PROTOCOL.md`.
 #![forbid(unsafe_code)]
@@ -21,6 +23,8 @@
 pub mod administration;
 pub mod any;
 pub mod application_client;
+pub mod application_master;
+mod check;
 pub mod error;
 pub mod frame;
 pub mod limits;
@@ -28,6 +32,7 @@ pub mod message;
 pub mod opcode;
 pub mod record;
 pub mod resource_tracker;
+pub mod token;
 
 pub use any::AnyMessage;
 pub use error::{DecodeError, EncodeError, FrameError, Reject, RejectCode};

@@ -16,6 +16,11 @@ pub const HEARTBEAT_BODY_MAX: u32 = 256 * 1024;
 /// make the receiver gather.
 pub const BODY_MAX: u32 = 1024 * 1024;
 
+/// Largest body of an application's submission, bytes.
+///
+/// Sum: a launch context of [`LAUNCH_CONTEXT_MAX`], 64 asks of ≈ 300 B, a few short lists; doubled and rounded up.
+pub const SUBMIT_BODY_MAX: u32 = 256 * 1024;
+
 /// Longest host name, bytes. RFC 1035: 255 octets, 253 visible.
 pub const HOST_MAX: usize = 253;
 
@@ -77,3 +82,115 @@ pub const ROWS_PER_SHARD_MAX: u32 = 1 << 24;
 
 /// Longest heartbeat interval that may be told to a node, milliseconds.
 pub const HEARTBEAT_INTERVAL_MS_MAX: u32 = 600_000;
+
+/// Most asks in one allocate call. A busy driver asks at some hundred hosts; the rest follows with the next call.
+pub const ASKS_MAX: usize = 1_024;
+
+/// Most releases in one allocate call: 4,096 × 24 B.
+pub const RELEASES_MAX: usize = 4_096;
+
+/// Most places added to or removed from the blacklist in one allocate call.
+pub const BLACKLIST_MAX: usize = 1_024;
+
+/// Most container updates in one allocate call.
+pub const UPDATE_REQUESTS_MAX: usize = 1_024;
+
+/// Most constraint-style asks in one allocate call.
+pub const SCHEDULING_REQUESTS_MAX: usize = 256;
+
+/// Most constraints by tags in one registration.
+pub const PLACEMENT_CONSTRAINTS_MAX: usize = 64;
+
+/// Most grants in one answer or push: 1,024 × ≈ 140 B with two extended types. The rest follows with the next.
+pub const GRANTS_PER_ANSWER_MAX: usize = 1_024;
+
+/// Most completions in one answer or push, with texts of ≈ 200 B; fewer where texts are longer. The rest follows.
+pub const COMPLETIONS_PER_ANSWER_MAX: usize = 1_024;
+
+/// Most inherited containers in one answer: 4,096 × ≈ 120 B. Others follow with the answers to allocate.
+pub const RETAINED_CONTAINERS_MAX: usize = 4_096;
+
+/// Most nodes of the inherited containers in one answer: 2,048 × ≈ 150 B. Containers of others follow with their node.
+pub const RETAINED_NODES_MAX: usize = 2_048;
+
+/// Most node updates in one answer. The rest follows with the next.
+pub const UPDATED_NODES_MAX: usize = 256;
+
+/// Largest launch context in all, bytes: three of them fit an answer to a heartbeat ([`HEARTBEAT_BODY_MAX`]).
+pub const LAUNCH_CONTEXT_MAX: usize = 64 * 1024;
+
+/// Most bytes of launch contexts in one answer to a heartbeat; the rest follows with the next. With the other commands
+/// ([`COMMANDS_PER_ANSWER_MAX`]) and their own frame around each, the answer stays below [`HEARTBEAT_BODY_MAX`].
+pub const LAUNCH_BYTES_PER_ANSWER_MAX: usize = 2 * LAUNCH_CONTEXT_MAX;
+
+/// Longest command, value of a variable, or credentials of a launch context, bytes. Class paths are long.
+pub const LAUNCH_TEXT_MAX: usize = 32 * 1024;
+
+/// Most parts of a command.
+pub const LAUNCH_COMMANDS_MAX: usize = 64;
+
+/// Most environment variables.
+pub const LAUNCH_ENVIRONMENT_MAX: usize = 1_024;
+
+/// Most files to localise.
+pub const LOCAL_RESOURCES_MAX: usize = 512;
+
+/// Most auxiliary services with data.
+pub const SERVICE_DATA_MAX: usize = 32;
+
+/// Most exit codes of a retry rule: as many as there are, and YARN's own.
+pub const RETRY_ERROR_CODES_MAX: usize = 272;
+
+/// Most ACLs of an application: one to see, one to change.
+pub const APPLICATION_ACLS_MAX: usize = 2;
+
+/// Longest ACL, bytes: some hundred users and groups.
+pub const ACL_MAX: usize = 4 * 1024;
+
+/// Longest application name, bytes. Frameworks put the query into it.
+pub const APPLICATION_NAME_MAX: usize = 1_024;
+
+/// Longest URL, bytes.
+pub const URL_MAX: usize = 2 * 1024;
+
+/// Longest path of a queue, bytes.
+pub const QUEUE_PATH_MAX: usize = 1_024;
+
+/// Most tags of an application. YARN's own.
+pub const APPLICATION_TAGS_MAX: usize = 10;
+
+/// Longest tag of an application, bytes. YARN's own.
+pub const APPLICATION_TAG_MAX: usize = 100;
+
+/// Most asks for the container of an ApplicationMaster: one for any place, the others name hosts and racks.
+pub const AM_ASKS_MAX: usize = 64;
+
+/// Most lifetimes of an application. YARN knows one type.
+pub const TIMEOUTS_MAX: usize = 4;
+
+/// Longest lifetime of an application, seconds: 100 years, so that sums of times do not overflow.
+pub const TIMEOUT_S_MAX: u64 = 100 * 366 * 24 * 3_600;
+
+/// Most hints for the scheduler.
+pub const SCHEDULING_PROPERTIES_MAX: usize = 32;
+
+/// Most values of one filter of a listing.
+pub const FILTER_MAX: usize = 256;
+
+/// Most application reports in one page of a listing. A page ends earlier where texts are long.
+pub const APPLICATIONS_PER_PAGE_MAX: u32 = 1_024;
+
+/// Most attempt reports in one page of a listing. A page ends earlier where texts are long.
+pub const ATTEMPTS_PER_PAGE_MAX: u32 = 256;
+
+/// Most container reports in one page of a listing. A page ends earlier where texts are long.
+pub const CONTAINERS_PER_PAGE_MAX: u32 = 1_024;
+
+/// Most queues in one page of a listing. A page ends earlier where there are many partitions.
+pub const QUEUES_PER_PAGE_MAX: u32 = 512;
+
+/// Most asks explained in one answer; more are counted. 2,048 × ≈ 300 B.
+pub const PENDING_ASKS_PER_ANSWER_MAX: u32 = 2_048;
+
+/// Most labels of the cluster.
+pub const CLUSTER_LABELS_MAX: usize = 1_024;

@@ -4,7 +4,7 @@
 //! Does not: reuse numbers. A published opcode keeps its meaning for ever; a changed record gets a new number.
 //! Invariants: a number's high byte is its protocol; no body is larger than [`BODY_MAX`].
 
-use crate::limits::{BODY_MAX, HEARTBEAT_BODY_MAX};
+use crate::limits::{BODY_MAX, HEARTBEAT_BODY_MAX, SUBMIT_BODY_MAX};
 
 /// The protocol an opcode belongs to: the high byte of its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,7 +72,7 @@ opcodes! {
     }
     ApplicationMaster {
         /// An ApplicationMaster introduces itself.
-        RegisterApplicationMaster = 0x0201, CONTROL;
+        RegisterApplicationMaster = 0x0201, BODY_MAX;
         /// Ask, release, learn of grants and completions.
         Allocate = 0x0202, BODY_MAX;
         /// The ApplicationMaster's last word.
@@ -82,7 +82,7 @@ opcodes! {
         /// A new application id.
         GetNewApplication = 0x0301, CONTROL;
         /// Submit an application.
-        SubmitApplication = 0x0302, BODY_MAX;
+        SubmitApplication = 0x0302, SUBMIT_BODY_MAX;
         /// Kill an application.
         KillApplication = 0x0303, CONTROL;
         /// Fail the current attempt.
@@ -138,7 +138,7 @@ opcodes! {
         /// Nodes by label.
         GetLabelsToNodes = 0x031d, BODY_MAX;
         /// The cluster's labels.
-        GetClusterNodeLabels = 0x031e, CONTROL;
+        GetClusterNodeLabels = 0x031e, BODY_MAX;
         /// The cluster's attributes.
         GetClusterNodeAttributes = 0x031f, CONTROL;
         /// Nodes by attribute.
@@ -149,6 +149,8 @@ opcodes! {
         GetResourceProfiles = 0x0322, CONTROL;
         /// One resource profile.
         GetResourceProfile = 0x0323, CONTROL;
+        /// Why an application waits. Heddle's own.
+        ExplainApplication = 0x0380, BODY_MAX;
     }
     Administration {
         /// Reload the queues.
@@ -166,13 +168,13 @@ opcodes! {
         /// A user's groups.
         GetGroupsForUser = 0x0407, CONTROL;
         /// Change a node's capability.
-        UpdateNodeResource = 0x0408, CONTROL;
+        UpdateNodeResource = 0x0408, BODY_MAX;
         /// Reload the dynamic-resources file.
         RefreshNodesResources = 0x0409, CONTROL;
         /// Add labels to the cluster.
-        AddToClusterNodeLabels = 0x040a, CONTROL;
+        AddToClusterNodeLabels = 0x040a, BODY_MAX;
         /// Remove labels from the cluster.
-        RemoveFromClusterNodeLabels = 0x040b, CONTROL;
+        RemoveFromClusterNodeLabels = 0x040b, BODY_MAX;
         /// Replace the labels of nodes.
         ReplaceLabelsOnNodes = 0x040c, BODY_MAX;
         /// Nodes that are DECOMMISSIONING.

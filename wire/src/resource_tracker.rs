@@ -11,16 +11,18 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::error::DecodeError;
 use crate::limits;
-use crate::message::Message;
+use crate::message::{Message, message};
 use crate::opcode::Opcode;
 use crate::record::{
     AppCollectorData, ApplicationId, ArchivedNodeAttribute, ArchivedNodeId, ArchivedResource, ContainerId,
-    ContainerQueuingLimit, ContainerStatus, ContainerUpdate, ContainersDigest, LogAggregationReport,
-    MasterKey, NmContainerStatus, NodeAction, NodeAttribute, NodeHandle, NodeHealthStatus, NodeId, NodeLabel,
-    OpportunisticContainersStatus, Resource, ResourceUtilization, SignalContainer, SystemCredentials,
+    ContainerLaunch, ContainerQueuingLimit, ContainerStatus, ContainerUpdate, ContainersDigest,
+    LogAggregationReport, MasterKey, NmContainerStatus, NodeAction, NodeAttribute, NodeHandle,
+    NodeHealthStatus, NodeId, NodeLabel, OpportunisticContainersStatus, Resource, ResourceUtilization,
+    SignalContainer, SystemCredentials,
 };
 
 /// A NodeManager joins or comes back. The header's routing key is [`NodeId::routing_key`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct RegisterNodeManagerRequest {
     /// Identity.
@@ -54,6 +56,7 @@ pub struct RegisterNodeManagerRequest {
 }
 
 /// Answer to [`RegisterNodeManagerRequest`]. On SHUTDOWN only `node_action` and `diagnostics` mean anything.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct RegisterNodeManagerResponse {
     /// NORMAL or SHUTDOWN.
@@ -91,6 +94,7 @@ pub struct RegisterNodeManagerResponse {
 }
 
 /// The periodic report of a node. The header's routing key is the node's handle.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct NodeHeartbeatRequest {
     /// The node's handle, the same as the header's routing key.
@@ -125,6 +129,7 @@ pub struct NodeHeartbeatRequest {
 }
 
 /// The parts of a heartbeat that are sent only when there is something to say.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeHeartbeatDetails {
     /// Health, when it changed, and at least every ten minutes.
@@ -148,6 +153,7 @@ pub struct NodeHeartbeatDetails {
 /// Answer to a beat, or (with the `PUSH` flag) commands sent without one.
 ///
 /// A push repeats the `response_id` of the last answer and changes nothing but the commands and updates it carries.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeHeartbeatResponse {
     /// `(last + 1) & 0x7fff_ffff`. 0 on RESYNC and SHUTDOWN.
@@ -177,6 +183,7 @@ pub struct NodeHeartbeatResponse {
 }
 
 /// Orders for a node. Every list may repeat what an earlier answer or push said; all but signals are idempotent.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeCommands {
     /// The highest sequence among these. The node acknowledges it when all are carried out.
@@ -191,9 +198,12 @@ pub struct NodeCommands {
     pub containers_to_signal: Vec<SignalContainer>,
     /// Updates of size or execution type.
     pub containers_to_update: Vec<ContainerUpdate>,
+    /// Containers to start: those of ApplicationMasters.
+    pub containers_to_launch: Vec<ContainerLaunch>,
 }
 
 /// Facts that changed on the ResourceManager's side.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeUpdates {
     /// Next container-token key, while a roll-over is pending and the node does not have it.
@@ -213,6 +223,7 @@ pub struct NodeUpdates {
 }
 
 /// A NodeManager leaves for good.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct UnRegisterNodeManagerRequest {
     /// The node's handle, the same as the header's routing key.
@@ -222,21 +233,13 @@ pub struct UnRegisterNodeManagerRequest {
 }
 
 /// Answer to [`UnRegisterNodeManagerRequest`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnRegisterNodeManagerResponse {
     /// False when the ResourceManager did not know the node; nothing was done then.
     pub was_known: bool,
 }
 
-macro_rules! message {
-    ($($record:ty => $opcode:ident, $is_response:literal;)*) => { $(
-        impl Message for $record {
-            const OPCODE: Opcode = Opcode::$opcode;
-            const IS_RESPONSE: bool = $is_response;
-        }
-    )* };
-}
-pub(crate) use message;
 message! {
     RegisterNodeManagerRequest => RegisterNodeManager, false;
     RegisterNodeManagerResponse => RegisterNodeManager, true;

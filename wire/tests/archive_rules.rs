@@ -3,7 +3,8 @@
 //! Does not: repeat what golden frames show of bodies that are.
 
 use heddle_wire::administration::{DecommissionNodesRequest, RecommissionNodesRequest};
-use heddle_wire::record::NodeId;
+use heddle_wire::application_master::AllocateRequest;
+use heddle_wire::record::{NodeId, ResourceName};
 use heddle_wire::resource_tracker::{UnRegisterNodeManagerRequest, UnRegisterNodeManagerResponse};
 use heddle_wire::{DecodeError, Flags, HEADER_SIZE, RejectCode, decode, write_frame};
 
@@ -99,6 +100,39 @@ fn a_text_has_one_form_for_its_length() {
     assert!(is_refused(with(b"12345678\xc3", &outside(9, 0, 17))), "not UTF-8, outside");
     let long = "x".repeat(4_000);
     assert_eq!(with(long.as_bytes(), &outside(4_000, 0, 4_008)), Ok(long.clone()));
+}
+
+#[test]
+fn a_union_is_its_number_and_what_the_variant_holds() {
+    // An ask whose place is written by hand: the union is 9 bytes behind priority and allocation request id.
+    let with = |union: &[u8]| {
+        let ask: &[u8] = &[
+            &[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+            union,
+            // capability: memory, cores, and an empty list whose items would lie before the ask
+            &[0; 12],
+            &(-33_i32).to_le_bytes(),
+            &[0; 4],
+            // count, relax_locality, no label, GUARANTEED, not enforced, no grants seen
+            &[3, 0, 0, 0, 1],
+            &[0; 9],
+            &[1, 0],
+            &[0; 9],
+        ]
+        .concat();
+        // The root: numbers, the asks, five empty lists whose items would lie behind the ask, no URL, no token.
+        let to_asks = (-16 - i32::try_from(ask.len()).expect("short")).to_le_bytes();
+        let empty: Vec<u8> =
+            [-24_i32, -32, -40, -48, -56].iter().flat_map(|to| [to.to_le_bytes(), [0; 4]].concat()).collect();
+        let body = [ask, &[0; 16], &to_asks, &1_u32.to_le_bytes(), &empty, &[0; 9 + 37]].concat();
+        decode::<AllocateRequest>(&body).map(|request| request.asks[0].resource_name.clone())
+    };
+    assert_eq!(with(&[0; 9]), Ok(ResourceName::Any));
+    assert_eq!(with(b"\x00unread!!"), Ok(ResourceName::Any), "what a variant does not hold is not looked at");
+    assert_eq!(with(b"\x01/rack-17"), Ok(ResourceName::Rack("/rack-17".to_owned())));
+    assert_eq!(with(b"\x02host\xff\xff\xff\xff"), Ok(ResourceName::Host("host".to_owned())));
+    assert!(is_refused(with(b"\x03host\xff\xff\xff\xff")), "no such variant");
+    assert!(is_refused(with(b"\x02\xc3\x28st\xff\xff\xff\xff")), "not UTF-8");
 }
 
 #[test]

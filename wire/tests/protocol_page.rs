@@ -15,9 +15,13 @@ use std::path::{Path, PathBuf};
 use describe::{Body, BodyVisitor, Shape, for_each_body, layouts};
 use heddle_wire::frame::{Flags, HEADER_SIZE, offset};
 use heddle_wire::record::{
-    ApplicationAttemptId, ApplicationId, ContainerId, ContainersDigest, NodeHandle, NodeId,
+    ApplicationAttemptId, ApplicationId, AttemptHandle, ContainerId, ContainersDigest, ExecutionType,
+    NodeHandle, NodeId, Resource, ResourceInformation,
 };
 use heddle_wire::resource_tracker::UnRegisterNodeManagerRequest;
+use heddle_wire::token::{
+    AmRmTokenIdentifier, ContainerTokenIdentifier, Identifier, NmTokenIdentifier, TokenKey,
+};
 use heddle_wire::{ALPN, Opcode, PROTOCOL_MINOR, PROTOCOL_VERSION, RejectCode, limits, resource_tracker};
 use source::Docs;
 
@@ -37,6 +41,7 @@ fn parts() -> Vec<(&'static str, String)> {
         ("limits", limit_table(&docs)),
         ("routing values", routing_values()),
         ("handle values", handle_values()),
+        ("token values", token_values()),
         ("digest values", digest_values()),
         ("example", example()),
     ]
@@ -132,6 +137,14 @@ fn records(docs: &Docs) -> String {
                         .expect("into a string");
                 }
             }
+            Shape::Union(variants) => {
+                text += "\n| number | variant | holds | meaning |\n|---:|---|---|---|\n";
+                for (variant, number, holds) in variants {
+                    let holds = holds.map_or("nothing".to_owned(), |holds| format!("`{holds}`"));
+                    writeln!(text, "| {number} | `{variant}` | {holds} | {} |", docs.of(name, variant))
+                        .expect("into a string");
+                }
+            }
         }
         text.push('\n');
     }
@@ -156,10 +169,18 @@ fn limit_table(docs: &Docs) -> String {
         ($($name:ident)*) => { vec![$( (stringify!($name), u64::try_from(limits::$name).expect("positive")) ),*] };
     }
     let mut rows = values! {
-        HEARTBEAT_BODY_MAX BODY_MAX HOST_MAX NAME_MAX TEXT_MAX CONTAINER_STATUSES_MAX REGISTER_CONTAINERS_MAX
-        CONTAINERS_PER_NODE_MAX APPLICATIONS_MAX EXTENDED_RESOURCES_MAX LABELS_MAX ATTRIBUTES_MAX
-        CONTAINER_ATTRIBUTES_MAX REPORTS_MAX SECRET_MAX COMMANDS_PER_ANSWER_MAX COMMANDS_PER_NODE_MAX
-        NODES_PER_PAGE_MAX NODE_IDS_MAX SHARDS_MAX ROWS_PER_SHARD_MAX HEARTBEAT_INTERVAL_MS_MAX
+        HEARTBEAT_BODY_MAX BODY_MAX SUBMIT_BODY_MAX HOST_MAX NAME_MAX TEXT_MAX CONTAINER_STATUSES_MAX
+        REGISTER_CONTAINERS_MAX CONTAINERS_PER_NODE_MAX APPLICATIONS_MAX EXTENDED_RESOURCES_MAX LABELS_MAX
+        ATTRIBUTES_MAX CONTAINER_ATTRIBUTES_MAX REPORTS_MAX SECRET_MAX COMMANDS_PER_ANSWER_MAX
+        COMMANDS_PER_NODE_MAX NODES_PER_PAGE_MAX NODE_IDS_MAX SHARDS_MAX ROWS_PER_SHARD_MAX
+        HEARTBEAT_INTERVAL_MS_MAX ASKS_MAX RELEASES_MAX BLACKLIST_MAX UPDATE_REQUESTS_MAX
+        SCHEDULING_REQUESTS_MAX PLACEMENT_CONSTRAINTS_MAX GRANTS_PER_ANSWER_MAX COMPLETIONS_PER_ANSWER_MAX
+        RETAINED_CONTAINERS_MAX RETAINED_NODES_MAX UPDATED_NODES_MAX LAUNCH_CONTEXT_MAX LAUNCH_BYTES_PER_ANSWER_MAX
+        LAUNCH_TEXT_MAX LAUNCH_COMMANDS_MAX LAUNCH_ENVIRONMENT_MAX LOCAL_RESOURCES_MAX SERVICE_DATA_MAX
+        RETRY_ERROR_CODES_MAX APPLICATION_ACLS_MAX ACL_MAX APPLICATION_NAME_MAX URL_MAX QUEUE_PATH_MAX
+        APPLICATION_TAGS_MAX APPLICATION_TAG_MAX AM_ASKS_MAX TIMEOUTS_MAX TIMEOUT_S_MAX
+        SCHEDULING_PROPERTIES_MAX FILTER_MAX APPLICATIONS_PER_PAGE_MAX ATTEMPTS_PER_PAGE_MAX
+        CONTAINERS_PER_PAGE_MAX QUEUES_PER_PAGE_MAX PENDING_ASKS_PER_ANSWER_MAX CLUSTER_LABELS_MAX
     };
     rows.push(("MEMORY_MB_MAX", resource_tracker::MEMORY_MB_MAX));
     let names: Vec<&str> = rows.iter().map(|row| row.0).collect();
@@ -217,6 +238,42 @@ fn digest_values() -> String {
     }
     writeln!(text, "\nDigest of these four together: count {}, hash `{:#018x}`.", digest.count, digest.hash)
         .expect("into a string");
+    text
+}
+
+/// What is signed of each kind of token, and the signature with the key `00 01 … 1f`.
+fn token_values() -> String {
+    let secret: Vec<u8> = (0..32).collect();
+    let key = TokenKey::new(7, &secret);
+    let application_id = ApplicationId { cluster_timestamp: 1_763_625_600_000, id: 7 };
+    let application_attempt_id = ApplicationAttemptId { application_id, attempt_id: 1 };
+    let node = NodeHandle::new(3, 70_000, 5);
+    let extended =
+        vec![ResourceInformation { name: "yarn.io/gpu".to_owned(), value: 8, units: String::new() }];
+    let am_rm =
+        AmRmTokenIdentifier { application_attempt_id, attempt_handle: AttemptHandle::new(2, 1_234, 9) };
+    let container = ContainerTokenIdentifier {
+        container_id: ContainerId { application_attempt_id, container_id: 2 },
+        node,
+        resource: &Resource { memory_mb: 4_096, virtual_cores: 2, extended },
+        priority: 10,
+        allocation_request_id: -1,
+        version: 0,
+        execution_type: ExecutionType::Guaranteed,
+        user: "ada",
+        expires_at_ms: 1_763_626_200_000,
+    };
+    let nm = NmTokenIdentifier { application_attempt_id, node, user: "ada" };
+    let identifiers: [(&str, &dyn Identifier); 3] =
+        [("AMRMToken", &am_rm), ("ContainerToken", &container), ("NMToken", &nm)];
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut text = "| token | identifier | mac |\n|---|---|---|\n".to_owned();
+    for (name, identifier) in identifiers {
+        let mut bytes = Vec::new();
+        identifier.write(&mut bytes);
+        let token = identifier.sign(&key, &mut Vec::new());
+        writeln!(text, "| {name} | `{}` | `{}` |", hex(&bytes), hex(&token.mac)).expect("into a string");
+    }
     text
 }
 

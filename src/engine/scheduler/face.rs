@@ -95,6 +95,23 @@ pub struct Finished {
     pub is_on_node: bool,
 }
 
+/// The AM container of an attempt is to be started: its record is stored. The door adds the tokens and orders it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Whose it is.
+    pub attempt: Attempt,
+    /// The AM container.
+    pub container_id: ContainerId,
+    /// Its node.
+    pub node: NodeHandle,
+    /// Its size.
+    pub resource: ResourceVector,
+    /// Its priority within the application: 0.
+    pub priority: i32,
+    /// See [`LaunchAm::launch_context`](super::message::LaunchAm::launch_context).
+    pub launch_context: Box<[u8]>,
+}
+
 /// What happened for the door, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptEvent {
@@ -115,6 +132,8 @@ pub enum AttemptEvent {
     },
     /// An unmanaged attempt may register now; a managed one may from when its launch is ordered.
     Ready(Attempt),
+    /// The AM container is to be started; from now on the attempt may register.
+    Launch(Box<Launch>),
     /// The session ends: from now on the attempt is unknown.
     Removed(Attempt),
     /// The application's final state is stored.
@@ -186,6 +205,11 @@ pub trait ResourceScheduler {
     /// Sets a row that was checked. Nothing is placed yet.
     fn update_ask(&mut self, now: Instant, attempt: Attempt, ask: &Ask<'_>);
 
+    /// The AM does not come for what it was granted: with `is_held` nothing more is placed for the attempt, until this
+    /// is said with false. What is asked stays asked. A scheduler that places on all the same is bounded by what the
+    /// cluster has.
+    fn hold_grants(&mut self, _attempt: Attempt, _is_held: bool) {}
+
     /// Outstanding containers of a key at `Any`.
     fn outstanding(&self, attempt: Attempt, key: SchedulerKey) -> u32;
 
@@ -211,6 +235,7 @@ pub trait ResourceScheduler {
     fn update_blacklist(&mut self, attempt: Attempt, additions: &[&str], removals: &[&str]);
 
     /// A grant is on its way to the AM: ALLOCATED → ACQUIRED, its expiry begins. False when it has ended meanwhile.
+    /// Said once per grant.
     fn acquire(&mut self, now: Instant, attempt: Attempt, container_id: &ContainerId) -> bool;
 
     /// The AM has seen the end of a container: the node may forget it.
@@ -225,10 +250,16 @@ pub trait ResourceScheduler {
     /// Usable nodes of the queue's default partition.
     fn num_cluster_nodes(&self, attempt: Attempt) -> u32;
 
+    /// How busy the whole cluster is: containers all applications still want, virtual cores there are. `None` = not told.
+    fn enhanced_headroom(&self) -> Option<(u64, u64)> {
+        None
+    }
+
     /// The application's priority.
     fn priority(&self, attempt: Attempt) -> i32;
 
-    /// Live containers left by earlier attempts, without AM containers: (container, node, key, size).
+    /// Live containers the attempt has now, without AM containers: what earlier attempts left, and, where an unmanaged
+    /// AM registers again, what it was granted itself.
     fn transferred_containers(&self, attempt: Attempt) -> Vec<Granted>;
 
     /// A node.

@@ -379,6 +379,10 @@ pub enum Query {
         with_children: bool,
         /// All below.
         is_recursive: bool,
+        /// First place of the listing wanted.
+        start: u32,
+        /// Most queues listed.
+        limit: u32,
     },
     /// Why an application waits.
     Explain {

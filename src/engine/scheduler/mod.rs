@@ -4,7 +4,10 @@
 //! Does not: know frames, sessions or clocks. Thread: its own.
 //! Invariant: its output is a function of its input sequence.
 
+pub mod calculator;
+pub mod capacity;
 pub mod face;
+pub mod limits;
 pub mod message;
 pub mod resource;
 pub mod settings;

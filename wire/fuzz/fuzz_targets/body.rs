@@ -40,5 +40,11 @@ fuzz_target!(|input: &[u8]| {
         .expect("an accepted record fits its opcode");
     assert!(size <= bytes.len(), "{} bytes became {size}", bytes.len());
     let reread = Frame::from_slice(&again).expect("a frame just written");
-    assert_eq!(AnyMessage::read(&reread), Ok(message));
+    // Bytes and not records are compared: a fraction may be no number, which is not equal to itself.
+    let reread = AnyMessage::read(&reread).expect("a record just written");
+    let mut third = Vec::new();
+    reread
+        .write(&mut third, header.flags, header.correlation_id, header.routing_key)
+        .expect("it was written before");
+    assert_eq!(third, again);
 });

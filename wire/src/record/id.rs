@@ -98,6 +98,76 @@ impl fmt::Display for ContainerId {
     }
 }
 
+/// A text that is not an id of this kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("accepted is {accepted}")]
+pub struct ParseIdError {
+    accepted: &'static str,
+}
+
+/// Takes a number off the front, up to the next `_` or the end.
+fn take<T: core::str::FromStr>(text: &mut &str) -> Option<T> {
+    let (part, rest) = text.split_once('_').unwrap_or((text, ""));
+    *text = rest;
+    // `parse` would take a sign.
+    part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten()
+}
+
+impl core::str::FromStr for ApplicationId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let read = || {
+            let mut rest = text.strip_prefix("application_")?;
+            let id = Self { cluster_timestamp: take(&mut rest)?, id: take(&mut rest)? };
+            rest.is_empty().then_some(id)
+        };
+        read().ok_or(ParseIdError { accepted: "application_<start of the ResourceManager>_<number>" })
+    }
+}
+
+impl core::str::FromStr for ApplicationAttemptId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let read = || {
+            let mut rest = text.strip_prefix("appattempt_")?;
+            let application_id = ApplicationId { cluster_timestamp: take(&mut rest)?, id: take(&mut rest)? };
+            let id = Self { application_id, attempt_id: take(&mut rest)? };
+            rest.is_empty().then_some(id)
+        };
+        read().ok_or(ParseIdError {
+            accepted: "appattempt_<start of the ResourceManager>_<application>_<attempt>",
+        })
+    }
+}
+
+impl core::str::FromStr for ContainerId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let read = || {
+            let mut rest = text.strip_prefix("container_")?;
+            let epoch: u64 = match rest.strip_prefix('e') {
+                Some(with_epoch) => {
+                    rest = with_epoch;
+                    take(&mut rest)?
+                }
+                None => 0,
+            };
+            let application_id = ApplicationId { cluster_timestamp: take(&mut rest)?, id: take(&mut rest)? };
+            let application_attempt_id =
+                ApplicationAttemptId { application_id, attempt_id: take(&mut rest)? };
+            let sequence: u64 = take(&mut rest)?;
+            let is_whole = rest.is_empty() && sequence < 1 << 40 && epoch < 1 << 24;
+            is_whole.then_some(Self { application_attempt_id, container_id: epoch << 40 | sequence })
+        };
+        read().ok_or(ParseIdError {
+            accepted: "container_[e<epoch>_]<start of the ResourceManager>_<application>_<attempt>_<number>",
+        })
+    }
+}
+
 macro_rules! to_native {
     ($archived:ident => $native:ident { $($field:ident),* }) => {
         impl $archived {
@@ -222,6 +292,68 @@ impl fmt::Display for NodeHandle {
     }
 }
 
+/// What an application attempt is called on the wire: scheduler thread, generation and slot in one number.
+///
+/// Bits 0–31 slot, 32–55 generation (from 1), 56–63 scheduler thread. Never 0. It is the routing key of every frame of
+/// an ApplicationMaster, from its registration on; the ApplicationMaster is told it when it is launched, or finds it in
+/// the report of an unmanaged application. It dies with the attempt.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[rkyv(derive(Clone, Copy))]
+pub struct AttemptHandle(pub u64);
+
+impl AttemptHandle {
+    /// Largest generation; the one after it is 1.
+    pub const GENERATION_MAX: u32 = (1 << 24) - 1;
+
+    /// The handle of a slot. `generation` is taken modulo 2^24.
+    #[must_use]
+    pub const fn new(scheduler: u8, slot: u32, generation: u32) -> Self {
+        Self((scheduler as u64) << 56 | ((generation & Self::GENERATION_MAX) as u64) << 32 | slot as u64)
+    }
+
+    /// The scheduler thread that owns the attempt.
+    #[must_use]
+    pub const fn scheduler(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    /// The slot in its scheduler's table.
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        (self.0 & 0xffff_ffff) as u32
+    }
+
+    /// How often the slot was given out.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        ((self.0 >> 32) & 0xff_ffff) as u32
+    }
+}
+
+impl fmt::Display for AttemptHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}#{}", self.scheduler(), self.slot(), self.generation())
+    }
+}
+
+macro_rules! handle_to_native {
+    ($($archived:ident => $native:ident;)*) => { $(
+        impl $archived {
+            /// The handle itself.
+            #[must_use]
+            #[inline]
+            pub const fn to_native(&self) -> $native {
+                $native(self.0.to_native())
+            }
+        }
+    )* };
+}
+handle_to_native! {
+    ArchivedNodeHandle => NodeHandle;
+    ArchivedAttemptHandle => AttemptHandle;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,6 +368,22 @@ mod tests {
         assert_eq!(container.to_string(), "container_1700000000000_0007_02_000003");
         let later = ContainerId { container_id: (17 << 40) + 3, ..container };
         assert_eq!(later.to_string(), "container_e17_1700000000000_0007_02_000003");
+        // And back.
+        assert_eq!(application_id.to_string().parse(), Ok(application_id));
+        assert_eq!(attempt.to_string().parse(), Ok(attempt));
+        assert_eq!(container.to_string().parse(), Ok(container));
+        assert_eq!(later.to_string().parse(), Ok(later));
+        for bad in [
+            "",
+            "application_",
+            "application_1",
+            "application_1_2_3",
+            "application_+1_2",
+            "application_1_99999999999",
+        ] {
+            assert!(bad.parse::<ApplicationId>().is_err(), "{bad}");
+        }
+        assert!("container_1_1_1_1099511627776".parse::<ContainerId>().is_err());
     }
 
     #[test]
@@ -255,6 +403,9 @@ mod tests {
         let handle = NodeHandle::new(255, u32::MAX, NodeHandle::GENERATION_MAX);
         assert_eq!((handle.shard(), handle.row(), handle.generation()), (255, u32::MAX, 0xff_ffff));
         assert_eq!(NodeHandle::new(3, 10, 1).to_string(), "3/10#1");
+        let handle = AttemptHandle::new(254, u32::MAX - 1, AttemptHandle::GENERATION_MAX);
+        assert_eq!((handle.scheduler(), handle.slot(), handle.generation()), (254, u32::MAX - 1, 0xff_ffff));
+        assert_eq!(AttemptHandle::new(3, 10, 1 << 24 | 1).to_string(), "3/10#1");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Amounts: what a node offers, what a container has, what is measured.
-//! Owns: `Resource`, `ResourceUtilization`. Called by: every protocol. Does not: calculate with them.
+//! Owns: `Resource`, `ResourceUtilization`, the types a cluster knows. Called by: every protocol. Does not: calculate with them.
 
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -34,6 +34,28 @@ pub struct ResourceInformation {
     pub value: u64,
     /// The unit: empty, `k`, `M`, `G`, `Ki`, `Mi`, `Gi`, …
     pub units: String,
+}
+
+/// A resource type the cluster knows. All are countable.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ResourceTypeInfo {
+    /// Its name: `memory-mb`, `vcores`, `yarn.io/gpu`, …
+    pub name: String,
+    /// The unit in which the ResourceManager counts it: `Mi` for memory, empty, `k`, …
+    pub units: String,
+}
+
+/// A dimension the scheduler looks at.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
+#[repr(u8)]
+pub enum SchedulerResourceTypes {
+    /// Memory.
+    Memory = 0,
+    /// Virtual cores, and with them every extended type: the dominant share decides.
+    Cpu = 1,
 }
 
 /// Measured use.

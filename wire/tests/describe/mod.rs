@@ -1,15 +1,12 @@
 //! What every record looks like, written down once for all tests: field lists, archived layout, JSON, arbitrary values.
 //! Owns: [`Describe`] for every record and [`Body`] for those that are the body of a frame.
 //! Called by: `records.rs`, `protocol_page.rs`, `tests/golden.rs` of the root package. Thread: any.
-//! Does not: trust itself. A field or variant that is missing in a list below does not compile.
+//! Does not: list the records; that is `lists.rs`.
 #![allow(dead_code, reason = "every test binary uses its own half")]
 
 use std::fmt::Debug;
 
-use heddle_wire::administration::*;
-use heddle_wire::application_client::*;
-use heddle_wire::record::*;
-use heddle_wire::resource_tracker::*;
+use heddle_wire::record::{AttemptHandle, NodeHandle};
 use heddle_wire::{DecodeError, Flags, Message, Reject, RejectCode};
 use rkyv::Archive;
 use serde_json::{Map, Value, json};
@@ -42,6 +39,8 @@ pub(crate) enum Shape {
     Record(Vec<Field>),
     /// Variants with their number as a record holds it and as the archive holds it.
     Enum(Vec<(&'static str, u8, u8)>),
+    /// Variants with their number as the archive holds it, and the type of what they hold.
+    Union(Vec<(&'static str, u8, Option<String>)>),
 }
 
 /// A record's field.
@@ -76,8 +75,11 @@ struct Probe {
     seen: usize,
 }
 
-/// Longer than any text or list of a request may be.
+/// Longer than any list of a request may be.
 pub(crate) const TOO_LONG: usize = 9_000;
+
+/// Longer than any text of a request may be.
+pub(crate) const TOO_LONG_TEXT: usize = 70_000;
 
 impl<'a> Entropy<'a> {
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
@@ -95,10 +97,10 @@ impl<'a> Entropy<'a> {
     }
 
     /// The length of the next text or list, where it is not arbitrary.
-    fn length(&mut self) -> Option<usize> {
+    fn length(&mut self, too_long: usize) -> Option<usize> {
         let probe = self.probe.as_mut()?;
         probe.seen += 1;
-        Some(if probe.seen - 1 == probe.at { TOO_LONG } else { 1 })
+        Some(if probe.seen - 1 == probe.at { too_long } else { 1 })
     }
 
     fn byte(&mut self) -> u8 {
@@ -154,18 +156,55 @@ impl Describe for bool {
     }
 }
 
-impl Describe for NodeHandle {
+macro_rules! handle {
+    ($($handle:ty)*) => { $(
+        impl Describe for $handle {
+            fn type_name() -> String {
+                "u64".to_owned()
+            }
+            fn archived_size() -> usize {
+                size_of::<rkyv::Archived<Self>>()
+            }
+            fn to_json(&self) -> Value {
+                json!(self.0)
+            }
+            fn generate(entropy: &mut Entropy<'_>) -> Self {
+                Self(u64::generate(entropy))
+            }
+        }
+    )* };
+}
+handle! { NodeHandle AttemptHandle }
+
+impl Describe for f32 {
     fn type_name() -> String {
-        "u64".to_owned()
+        "f32".to_owned()
     }
     fn archived_size() -> usize {
         size_of::<rkyv::Archived<Self>>()
     }
     fn to_json(&self) -> Value {
-        json!(self.0)
+        json!(self)
     }
     fn generate(entropy: &mut Entropy<'_>) -> Self {
-        Self(u64::generate(entropy))
+        // Not a number is not equal to itself; damaged copies have it.
+        let number = Self::from_le_bytes(entropy.number());
+        if number.is_nan() { 0.0 } else { number }
+    }
+}
+
+impl Describe for [u8; 32] {
+    fn type_name() -> String {
+        "bytes32".to_owned()
+    }
+    fn archived_size() -> usize {
+        size_of::<rkyv::Archived<Self>>()
+    }
+    fn to_json(&self) -> Value {
+        json!(self.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat())
+    }
+    fn generate(entropy: &mut Entropy<'_>) -> Self {
+        core::array::from_fn(|_| entropy.byte())
     }
 }
 
@@ -183,7 +222,7 @@ impl Describe for String {
         // Lengths around 8, where the archive changes its form, around 63 to 65, where its length field does.
         const LENGTHS: [usize; 16] = [0, 1, 7, 8, 9, 5, 2, 16, 62, 63, 64, 65, 3, 127, 255, 300];
         const CHARACTERS: [&str; 8] = ["a", "b", "-", "7", "ß", "→", "🧶", "\u{80}"];
-        if let Some(length) = entropy.length() {
+        if let Some(length) = entropy.length(TOO_LONG_TEXT) {
             return "a".repeat(length);
         }
         let length = LENGTHS[usize::from(entropy.byte()) % LENGTHS.len()];
@@ -206,7 +245,7 @@ impl Describe for Vec<u8> {
         json!(self.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat())
     }
     fn generate(entropy: &mut Entropy<'_>) -> Self {
-        let length = entropy.length().unwrap_or_else(|| usize::from(entropy.byte() % 40));
+        let length = entropy.length(TOO_LONG_TEXT).unwrap_or_else(|| usize::from(entropy.byte() % 40));
         (0..length).map(|_| entropy.byte()).collect()
     }
 }
@@ -225,7 +264,7 @@ impl<T: Describe + Archive> Describe for Vec<T> {
         self.iter().map(Describe::to_json).collect()
     }
     fn generate(entropy: &mut Entropy<'_>) -> Self {
-        let length = entropy.length().unwrap_or_else(|| usize::from(entropy.byte() % 5));
+        let length = entropy.length(TOO_LONG).unwrap_or_else(|| usize::from(entropy.byte() % 5));
         (0..length).map(|_| T::generate(entropy)).collect()
     }
 }
@@ -338,6 +377,66 @@ macro_rules! enums {
     )* };
 }
 
+/// Enums of which some variants hold something: a number, then what the variant holds.
+macro_rules! unions {
+    ($($name:ident { $($variant:ident $(($inner:ty))?),* })*) => { $(
+        impl Describe for $name {
+            fn type_name() -> String {
+                stringify!($name).to_owned()
+            }
+            fn archived_size() -> usize {
+                size_of::<rkyv::Archived<Self>>()
+            }
+            fn collect(layouts: &mut Vec<Layout>) {
+                if layouts.iter().any(|layout| layout.name == stringify!($name)) {
+                    return;
+                }
+                let variants: Vec<(&'static str, Option<String>)> = vec![$(
+                    (stringify!($variant), None$(.or(Some(<$inner>::type_name())))?),
+                )*];
+                let numbers = [$( Self::$variant $((<$inner>::default()))? ),*].map(|value| {
+                    *rkyv::to_bytes::<rkyv::rancor::BoxedError>(&value).expect("it serialises").first().expect("a number")
+                });
+                let largest = [$( 0 $( + <$inner>::archived_size() )? ),*].into_iter().max().unwrap_or(0);
+                assert_eq!(Self::archived_size(), 1 + largest, "{}", stringify!($name));
+                let shape = variants.into_iter().zip(numbers).map(|((name, holds), number)| (name, number, holds));
+                layouts.push(Layout {
+                    name: stringify!($name),
+                    size: Self::archived_size(),
+                    shape: Shape::Union(shape.collect()),
+                });
+                $( $( <$inner>::collect(layouts); )? )*
+            }
+            fn to_json(&self) -> Value {
+                let Some((variant, value)) = self.holds() else { return json!(format!("{self:?}")) };
+                json!({ variant: value })
+            }
+            fn generate(entropy: &mut Entropy<'_>) -> Self {
+                let makers: &[fn(&mut Entropy<'_>) -> Self] =
+                    &[$( |_entropy| Self::$variant $((<$inner>::generate(_entropy)))? ),*];
+                // The last one where every text is to be there.
+                let at = if entropy.probe.is_some() { makers.len() - 1 } else { usize::from(entropy.byte()) };
+                makers[at % makers.len()](entropy)
+            }
+        }
+
+        impl Holds for $name {
+            #[allow(unreachable_patterns, reason = "variants that hold nothing come last")]
+            fn holds(&self) -> Option<(&'static str, Value)> {
+                match self {
+                    $( $( Self::$variant(value) => Some((stringify!($variant), <$inner>::to_json(value))), )? )*
+                    _ => None,
+                }
+            }
+        }
+    )* };
+}
+
+/// The variant of a union and what it holds.
+trait Holds {
+    fn holds(&self) -> Option<(&'static str, Value)>;
+}
+
 /// A record that is the body of a frame.
 pub(crate) trait Body: Describe + Debug + PartialEq {
     /// The opcode's number and whether it is an answer; `None` for a reject, which answers any opcode.
@@ -423,112 +522,5 @@ pub(crate) fn reject_codes() -> Vec<(u16, String)> {
     RejectCode::ALL.iter().map(|code| (*code as u16, format!("{code:?}"))).collect()
 }
 
-bodies! {
-    RegisterNodeManagerRequest RegisterNodeManagerResponse
-    NodeHeartbeatRequest NodeHeartbeatResponse
-    UnRegisterNodeManagerRequest UnRegisterNodeManagerResponse
-    GetClusterMetricsRequest GetClusterMetricsResponse
-    GetClusterNodesRequest GetClusterNodesResponse
-    RefreshNodesRequest RefreshNodesResponse
-    DecommissionNodesRequest DecommissionNodesResponse
-    RecommissionNodesRequest RecommissionNodesResponse
-}
-
-records! {
-    RegisterNodeManagerRequest {
-        node_id, http_port, protocol_minor, features, rack_name, nm_version, capability, physical_resource,
-        node_status, container_statuses, running_applications, node_labels, node_attributes,
-        log_aggregation_reports,
-    }
-    RegisterNodeManagerResponse {
-        node_action, node_handle, rm_identifier, rm_version, protocol_minor, features,
-        heartbeat_interval_ms, next_heartbeat_ms, phase_ms, lease_ms, container_token_master_key,
-        nm_token_master_key, capability, are_node_labels_accepted, are_node_attributes_accepted,
-        diagnostics,
-    }
-    NodeHeartbeatRequest {
-        node_handle, response_id, acknowledged_command, container_token_key_id, nm_token_key_id,
-        token_sequence, containers_digest, is_full_report, is_continued, is_node_healthy,
-        containers_utilization, node_utilization, container_statuses, details,
-    }
-    NodeHeartbeatDetails {
-        health, keep_alive_applications, increased_containers, opportunistic_containers_status, node_labels,
-        node_attributes, log_aggregation_reports, registering_collectors,
-    }
-    NodeHeartbeatResponse {
-        response_id, heartbeat_interval_ms, next_heartbeat_ms, phase_ms, lease_ms, token_sequence,
-        node_action, is_full_report_requested, are_node_labels_accepted, are_node_attributes_accepted,
-        commands, updates,
-    }
-    NodeCommands {
-        last_sequence, containers_to_cleanup, applications_to_cleanup, containers_to_be_removed_from_nm,
-        containers_to_signal, containers_to_update,
-    }
-    NodeUpdates {
-        container_token_master_key, nm_token_master_key, capability, container_queuing_limit,
-        app_collectors, system_credentials, diagnostics,
-    }
-    UnRegisterNodeManagerRequest { node_handle, reason }
-    UnRegisterNodeManagerResponse { was_known }
-    GetClusterNodesRequest { node_states, node_ids, start_row, limit }
-    GetClusterNodesResponse { shard_count, next_row, nodes }
-    GetClusterMetricsRequest {}
-    GetClusterMetricsResponse {
-        shard_count, nodes_by_state, suspect_nodes, is_brake_engaged, running_containers, capability,
-        rm_identifier, rm_version,
-    }
-    RefreshNodesRequest { decommission_type, decommission_timeout_s }
-    RefreshNodesResponse { included_hosts, excluded_hosts, affected_nodes }
-    DecommissionNodesRequest { node_ids, decommission_type, decommission_timeout_s }
-    DecommissionNodesResponse { shard_count, affected_nodes }
-    RecommissionNodesRequest { node_ids }
-    RecommissionNodesResponse { shard_count, affected_nodes }
-    Reject { code, retry_after_ms, message }
-    ApplicationId { cluster_timestamp, id }
-    ApplicationAttemptId { application_id, attempt_id }
-    ContainerId { application_attempt_id, container_id }
-    NodeId { host, port }
-    Resource { memory_mb, virtual_cores, extended }
-    ResourceInformation { name, value, units }
-    ResourceUtilization { physical_memory_mb, virtual_memory_mb, cpu_millicores }
-    ContainerStatus {
-        container_id, state, sub_state, execution_type, exit_status, capability, diagnostics, attributes,
-    }
-    StringPair { key, value }
-    NmContainerStatus {
-        container_id, container_state, execution_type, exit_status, capability, priority, creation_time_ms,
-        version, allocation_request_id, node_label_expression, allocation_tags, diagnostics,
-    }
-    ContainersDigest { count, hash }
-    SignalContainer { sequence, container_id, command }
-    ContainerUpdate { container_id, version, capability, execution_type }
-    LogAggregationReport { application_id, status, diagnostics }
-    NodeHealthStatus { is_node_healthy, last_health_report_time_ms, health_report }
-    NodeLabel { name, is_exclusive }
-    NodeAttribute { prefix, name, value }
-    MasterKey { key_id, bytes }
-    AppCollectorData { application_id, collector_addr, rm_identifier, version }
-    SystemCredentials { application_id, credentials }
-    ContainerQueuingLimit { max_queue_length, max_queue_wait_time_ms }
-    OpportunisticContainersStatus {
-        running_containers, memory_used_mb, virtual_cores_used, queued_containers, wait_queue_length,
-        estimated_queue_wait_time_ms, queue_capacity,
-    }
-    NodeReport {
-        node_id, handle, http_port, rack_name, state, is_suspect, node_class, last_seen_ms, used,
-        capability, running_containers, running_applications, health_report, last_health_report_time_ms,
-        node_labels, node_attributes, containers_utilization, node_utilization, nm_version,
-        decommissioning_remaining_ms, decommissioning_blocked_by,
-    }
-}
-
-enums! {
-    DecommissionType { Normal, Graceful, Forceful }
-    ContainerState { New, Running, Complete }
-    ContainerSubState { Scheduled, Running, Paused, Completing, Done }
-    ExecutionType { Guaranteed, Opportunistic }
-    SignalContainerCommand { OutputThreadDump, GracefulShutdown, ForcefulShutdown }
-    LogAggregationStatus { Disabled, NotStart, Running, Succeeded, Failed, TimeOut, RunningWithFailure }
-    NodeAction { Normal, Resync, Shutdown }
-    NodeState { New, Running, Unhealthy, Decommissioned, Lost, Rebooted, Decommissioning, Shutdown }
-}
+mod lists;
+pub(crate) use lists::for_each_body;

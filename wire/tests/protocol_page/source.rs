@@ -17,13 +17,28 @@ impl Docs {
         let mut docs = Self { texts: BTreeMap::new(), limits: Vec::new() };
         for source in [
             include_str!("../../src/administration.rs"),
+            include_str!("../../src/administration/scheduler.rs"),
             include_str!("../../src/application_client.rs"),
+            include_str!("../../src/application_client/application.rs"),
+            include_str!("../../src/application_client/container.rs"),
+            include_str!("../../src/application_client/label.rs"),
+            include_str!("../../src/application_client/queue.rs"),
+            include_str!("../../src/application_master.rs"),
             include_str!("../../src/error.rs"),
             include_str!("../../src/opcode.rs"),
+            include_str!("../../src/record/application.rs"),
+            include_str!("../../src/record/application_report.rs"),
+            include_str!("../../src/record/ask.rs"),
             include_str!("../../src/record/container.rs"),
+            include_str!("../../src/record/explain.rs"),
+            include_str!("../../src/record/grant.rs"),
             include_str!("../../src/record/id.rs"),
+            include_str!("../../src/record/label.rs"),
+            include_str!("../../src/record/launch.rs"),
             include_str!("../../src/record/node.rs"),
+            include_str!("../../src/record/queue.rs"),
             include_str!("../../src/record/resource.rs"),
+            include_str!("../../src/record/token.rs"),
             include_str!("../../src/resource_tracker.rs"),
         ] {
             docs.read(source);
@@ -54,13 +69,17 @@ impl Docs {
     fn read(&mut self, source: &str) {
         let mut owner = String::new();
         let mut pending: Vec<&str> = Vec::new();
+        let mut is_in_attribute = false;
         for line in source.lines() {
             let trimmed = line.trim();
             if let Some(text) = trimmed.strip_prefix("///") {
                 pending.push(text.trim());
                 continue;
             }
-            if trimmed.starts_with("#[") || trimmed.starts_with("#![") {
+            // Attributes, also over several lines, stand between a comment and what it is about.
+            is_in_attribute |= trimmed.starts_with("#[") || trimmed.starts_with("#![");
+            if is_in_attribute {
+                is_in_attribute = !trimmed.ends_with(']');
                 continue;
             }
             if line == "}" {
@@ -97,7 +116,10 @@ fn member(line: &str, owner: &str) -> Option<(String, String)> {
         return Some((owner.to_owned(), name(rest)));
     }
     let found = name(line);
-    let rest = line.strip_prefix(&found)?.trim_start();
+    let rest = line.strip_prefix(&found)?;
+    // What a variant holds is not its meaning.
+    let rest = rest.strip_prefix('(').and_then(|rest| rest.split_once(')')).map_or(rest, |(_, after)| after);
+    let rest = rest.trim_start();
     let number = rest.strip_prefix("= ")?;
     let its_owner = if number.starts_with("0x") { "opcode" } else { owner };
     (!found.is_empty()).then(|| (its_owner.to_owned(), found))
