@@ -85,8 +85,9 @@ pub(super) fn check(
         Some(properties) => queues::read(properties, &files.context, queues::Report::default()),
         None => QueueReading { tree: files.context.tree.clone(), ..QueueReading::default() },
     };
+    queues.warnings.append(&mut merged.warnings);
+    queues.sort();
     errors.append(&mut queues.errors);
-    queues.warnings.splice(0..0, merged.warnings);
     let groups_file = cluster::groups(&given);
     let groups = groups_file.read().map_err(|error| errors.push(error)).unwrap_or_default();
     if !errors.is_empty() {

@@ -4,6 +4,8 @@ use core::time::Duration;
 use std::fs;
 
 use super::*;
+use crate::engine::application::settings::ApplicationSettings;
+use crate::engine::scheduler::settings::SchedulerSettings;
 use crate::engine::settings::{NodeLists, ShardSettings};
 use crate::pki::Role;
 
@@ -33,6 +35,9 @@ fn the_defaults_are_accepted_and_are_the_engines() {
     let config = from_flags(&[("runtime.engine_threads", "1")]).unwrap();
     assert_eq!(config.shard_settings(0, 0, NodeLists::default()), ShardSettings::default());
     assert_eq!(config.entries().len(), key::ALL.len());
+    assert_eq!(config.scheduler_settings(0), SchedulerSettings::default());
+    assert_eq!(config.application_settings(0), ApplicationSettings::default());
+    assert!(config.warnings().is_empty());
     assert_eq!(config.listen.to_string(), "127.0.0.1:8031");
     assert_eq!(config.transport.idle_timeout, Duration::from_secs(60));
     assert_eq!(config.transport.streams_per_connection, 4);
@@ -296,12 +301,13 @@ fn the_example_file_is_the_tables_and_is_accepted_with_every_key_uncommented() {
     };
     let text: String = example()
         .lines()
-        .map(|line| if is_setting(line) || line == "# [[node_class]]" { &line[2..] } else { line })
+        .map(|line| if is_setting(line) || line.starts_with("# [[") { &line[2..] } else { line })
         .map(|line| format!("{line}\n"))
         .collect();
     let config = from_file(&text).unwrap();
     let set = config.entries().iter().filter(|entry| entry.origin != Origin::Default).count();
-    assert_eq!(set, key::ALL.len() + 4, "{text}");
+    // A class and a resource type have four keys each.
+    assert_eq!(set, key::ALL.len() + 8, "{text}");
 }
 
 #[test]

@@ -64,7 +64,11 @@ impl QueueFiles {
             return QueueReading { tree: self.context.tree.clone(), ..QueueReading::default() };
         };
         match properties(path, &self.variables, &self.environment, &mut report.warnings) {
-            Ok(properties) => read(&properties, &self.context, report),
+            Ok(properties) => {
+                let mut reading = read(&properties, &self.context, report);
+                reading.sort();
+                reading
+            }
             Err(errors) => {
                 QueueReading { errors: errors.0, ..report.into_reading(self.context.tree.clone()) }
             }
@@ -81,6 +85,25 @@ pub struct QueueReading {
     pub errors: Vec<ConfigError>,
     /// Everything that has no effect or another than in YARN.
     pub warnings: Vec<ConfigWarning>,
+}
+
+impl QueueReading {
+    /// In the order in which one would put things right: by file and line.
+    pub(super) fn sort(&mut self) {
+        self.errors.sort_by_cached_key(|error| match error {
+            ConfigError::BadValue { origin, .. } | ConfigError::UnknownKey { origin, .. } => place(origin),
+            ConfigError::Impossible { values, .. } => values.first().and_then(|(_, _, origin)| place(origin)),
+            _ => None,
+        });
+        self.warnings.sort_by_cached_key(|warning| place(&warning.origin));
+    }
+}
+
+fn place(origin: &Origin) -> Option<(PathBuf, usize)> {
+    match origin {
+        Origin::File(path, line) | Origin::Property(path, line, _) => Some((path.clone(), *line)),
+        _ => None,
+    }
 }
 
 /// The properties of a queue file, expanded.
