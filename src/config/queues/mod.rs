@@ -59,10 +59,10 @@ impl QueueFiles {
     /// The same, with what could be read of a file that is wrong, and with warnings.
     #[must_use]
     pub fn read_all(&self) -> QueueReading {
-        let mut report = Report::default();
         let Some(path) = &self.path else {
             return QueueReading { tree: self.context.tree.clone(), ..QueueReading::default() };
         };
+        let mut report = Report::of(path);
         match properties(path, &self.variables, &self.environment, &mut report.warnings) {
             Ok(properties) => {
                 let mut reading = read(&properties, &self.context, report);
@@ -134,9 +134,15 @@ pub(super) fn read(properties: &Properties, context: &QueueContext, mut report: 
 pub(super) struct Report {
     pub(super) errors: Vec<ConfigError>,
     pub(super) warnings: Vec<ConfigWarning>,
+    /// The file that all is about, for what is not in it.
+    path: PathBuf,
 }
 
 impl Report {
+    pub(super) fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), ..Self::default() }
+    }
+
     fn into_reading(self, tree: QueueTree) -> QueueReading {
         QueueReading { tree, errors: self.errors, warnings: self.warnings }
     }
@@ -168,7 +174,7 @@ impl Report {
     }
 
     fn missing(&mut self, key: &str, accepted: &str) {
-        let (value, origin) = ("missing".to_owned(), Origin::Default);
+        let (value, origin) = ("missing".to_owned(), Origin::File(self.path.clone(), 1));
         self.errors.push(ConfigError::BadValue {
             key: key.to_owned(),
             value,
