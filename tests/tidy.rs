@@ -17,6 +17,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("pki", &["engine", "pki"]),
     ("recorder", &["engine", "recorder", "ring"]),
     ("ring", &["ring"]),
+    ("store", &["engine", "store"]),
     ("runtime", &["config", "engine", "metrics", "pki", "recorder", "ring", "runtime", "transport"]),
     ("transport", &["config", "engine", "metrics", "pki", "ring", "runtime", "transport"]),
     ("web", &["config", "metrics", "web"]),

@@ -337,7 +337,13 @@ fn give_floor(spec: &FloorSpec, outcome: &FloorOutcome, files: &FileArgs) -> Res
     let report = Report::of_floor(spec, outcome, output::command_line(), output::now());
     // One slice: the echo's latencies are not told apart by time.
     let slices = [Slice { index: 0, latencies: outcome.latencies.clone() }];
-    let hlog = Hlog { what: output::ECHOES, slices: &slices, base: outcome.began, slice: outcome.measured };
+    let hlog = Hlog {
+        what: output::ECHOES,
+        slices: &slices,
+        series: None,
+        base: outcome.began,
+        slice: outcome.measured,
+    };
     output::give(&report, files, &outcome.latencies, &hlog)
 }
 

@@ -210,6 +210,21 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
     (edits <= 2.max(name.chars().count() / 4)).then_some(nearest)
 }
 
+/// The one of `known` that `name` was probably meant to be.
+pub(super) fn closest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let name: String = name.chars().take(128).collect();
+    let (edits, nearest) =
+        known.map(|known| (distance(&name, known), known)).min_by_key(|(edits, _)| *edits)?;
+    (edits <= 2.max(name.chars().count() / 4)).then_some(nearest)
+}
+
+/// The same of names that are made.
+pub(super) fn closest_of(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    let name: String = name.chars().take(128).collect();
+    let nearest = known.map(|known| (distance(&name, &known), known)).min_by_key(|(edits, _)| *edits);
+    nearest.filter(|(edits, _)| *edits <= 2.max(name.chars().count() / 4)).map(|(_, nearest)| nearest)
+}
+
 /// Levenshtein distance.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();

@@ -7,16 +7,19 @@
 
 mod check;
 mod error;
+mod hadoop;
 mod key;
 mod node_lists;
+mod queues;
 mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
 
-pub use error::{ConfigError, ConfigErrors};
+pub use error::{ConfigError, ConfigErrors, ConfigWarning};
 pub use key::example;
 pub use node_lists::read_node_lists;
+pub use queues::{QueueFiles, QueueReading};
 pub use settings::{
     HttpSettings, LogFormat, LogSettings, NodeListFiles, PkiFiles, RecorderSettings, RmConfig,
     RuntimeSettings, TransportSettings,

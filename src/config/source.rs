@@ -187,6 +187,7 @@ fn read_file(path: &Path, merged: &mut Merged, errors: &mut Vec<ConfigError>) ->
     let table = DeTable::parse(&text).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
         line: line(error.span().map_or(0, |span| span.start)),
+        format: "TOML",
         reason: error.message().to_owned(),
     })?;
     let origin = |at: usize| Origin::File(path.to_owned(), line(at));
