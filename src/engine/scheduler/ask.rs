@@ -57,8 +57,6 @@ pub(super) struct KeyAsk {
     pub(super) waits_since: Instant,
     /// How far that has come.
     pub(super) stage: Stage,
-    /// It also looks at shared labels, under these shapes: (partition, shape).
-    pub(super) guest_of: Vec<(u16, ShapeId)>,
     /// Nodes reserved for it.
     pub(super) reservations: Vec<u32>,
     /// Shapes it is registered with.
@@ -68,23 +66,23 @@ pub(super) struct KeyAsk {
 }
 
 impl KeyAsk {
-    /// Sets the row of a host or rack, or takes it away; returns the name that is not held any more.
-    pub(super) fn set_row(rows: &mut Vec<PlaceRow>, row: PlaceRow) -> Option<NameId> {
+    /// Sets the row of a host or rack (the caller holds its name once), or takes it away. Returns how often the name is
+    /// to be released: once for the caller where a row held it before, once for a row that goes.
+    pub(super) fn set_row(rows: &mut Vec<PlaceRow>, row: PlaceRow) -> u32 {
         let place = rows.iter().position(|other| other.name == row.name);
         match (place, row.count) {
             (Some(place), 0) => {
                 rows.remove(place);
-                Some(row.name)
+                2
             }
             (Some(place), _) => {
                 rows[place] = row;
-                // It was held already.
-                Some(row.name)
+                1
             }
-            (None, 0) => Some(row.name),
+            (None, 0) => 1,
             (None, _) => {
                 rows.push(row);
-                None
+                0
             }
         }
     }
@@ -110,7 +108,13 @@ impl KeyAsk {
 
     /// Takes one container away (`is_grant`) or puts it back; names of rows that are empty now are to be released.
     #[inline]
-    pub(super) fn take(&mut self, locality: Locality, host: NameId, rack: NameId, emptied: &mut Vec<(bool, NameId)>) {
+    pub(super) fn take(
+        &mut self,
+        locality: Locality,
+        host: NameId,
+        rack: NameId,
+        emptied: &mut Vec<(bool, NameId)>,
+    ) {
         self.count = self.count.saturating_sub(1);
         if self.count == 0 {
             emptied.extend(self.hosts.drain(..).map(|row| (true, row.name)));

@@ -164,6 +164,8 @@ pub(super) struct AttemptRow {
     pub(super) is_unmanaged: bool,
     /// Containers of earlier attempts are its own.
     pub(super) keeps_containers: bool,
+    /// Its ApplicationMaster does not come for what it was granted: nothing more is placed for it.
+    pub(super) is_held: bool,
     /// Its AM container.
     pub(super) am: Option<AmContainer>,
     /// What it asks for.
@@ -207,7 +209,7 @@ impl AttemptRow {
     /// Whether it may be given containers.
     #[inline]
     pub(super) fn is_active(&self) -> bool {
-        self.state == AttemptState::Active
+        self.state == AttemptState::Active && !self.is_held
     }
 
     /// Amount × milliseconds of type `kind` until `now`.

@@ -110,10 +110,7 @@ impl RmContainerState {
             | (S::Expired, On::Release | On::Kill)
             | (S::Released | S::Killed, On::Finish)
             | (S::Killed, On::Acquire) => Ignored,
-            (
-                S::New,
-                On::Launch | On::Finish | On::Release | On::Expire,
-            )
+            (S::New, On::Launch | On::Finish | On::Release | On::Expire)
             | (S::Reserved, On::Acquire | On::Launch | On::Finish | On::Expire)
             | (S::Allocated, On::Start | On::Reserve | On::Launch | On::Finish)
             | (S::Acquired, On::Start | On::Reserve)

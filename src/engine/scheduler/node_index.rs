@@ -133,6 +133,19 @@ impl NodeIndex {
         None
     }
 
+    /// A slot of the group that begins with `first` in which `wanted` fits and that `accepts`.
+    pub(super) fn fit_in_group(
+        &self,
+        wanted: &ResourceVector,
+        first: usize,
+        accepts: &mut impl FnMut(usize) -> bool,
+    ) -> Option<usize> {
+        if self.levels.len() > 1 {
+            return self.first_below(1, first / FANOUT, wanted, accepts);
+        }
+        (first..first + FANOUT).find_map(|slot| self.first_below(0, slot, wanted, accepts))
+    }
+
     /// The first slot below an entry in which `wanted` fits and that `accepts`.
     pub(super) fn first_below(
         &self,
