@@ -5,6 +5,7 @@
 mod heartbeat;
 mod output;
 mod progress;
+mod trace;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -60,6 +61,9 @@ enum Command {
     /// one of the two in the middle), so that floor_ratio is beats_per_second / floor_beats_per_second. floor_ratios has the
     /// ratios of all rounds in their order. What any round lost is lost.
     Compare(CompareArgs),
+    /// Traces and scenarios: what is in them, and in other forms.
+    #[command(subcommand)]
+    Trace(trace::TraceCommand),
     /// The floor's server.
     #[command(hide = true)]
     Echo(EchoArgs),
@@ -302,6 +306,7 @@ fn run(cli: Cli) -> Result<bool> {
         Some(Command::Heartbeat(args)) => heartbeat::run(*args, false),
         Some(Command::Floor(args)) => run_floor(&args),
         Some(Command::Compare(args)) => heartbeat::compare(&args),
+        Some(Command::Trace(command)) => trace::run(&command),
         Some(Command::Echo(args)) => {
             rm::end_with_parent()?;
             let file = |name: &str| args.pki_dir.join(name);
@@ -337,7 +342,13 @@ fn give_floor(spec: &FloorSpec, outcome: &FloorOutcome, files: &FileArgs) -> Res
     let report = Report::of_floor(spec, outcome, output::command_line(), output::now());
     // One slice: the echo's latencies are not told apart by time.
     let slices = [Slice { index: 0, latencies: outcome.latencies.clone() }];
-    let hlog = Hlog { what: output::ECHOES, slices: &slices, base: outcome.began, slice: outcome.measured };
+    let hlog = Hlog {
+        what: output::ECHOES,
+        slices: &slices,
+        series: None,
+        base: outcome.began,
+        slice: outcome.measured,
+    };
     output::give(&report, files, &outcome.latencies, &hlog)
 }
 

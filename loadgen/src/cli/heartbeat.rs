@@ -13,7 +13,9 @@ use heddle::pki::Identity;
 use super::output::{self, Hlog};
 use super::progress::Shown;
 use super::{CompareArgs, FileArgs, HeartbeatArgs, NODES, NODES_MAX, TargetArgs, TargetKind};
-use crate::driver::{self, Fault, Interval, RunOutcome, RunSpec, Slice, Target};
+use crate::driver::{
+    self, ApplicationSeries, Fault, Identities, Interval, RunOutcome, RunSpec, Slice, Target,
+};
 use crate::fleet::Capacities;
 use crate::floor::{self, FloorSpec};
 use crate::report::{Report, Round};
@@ -97,6 +99,7 @@ pub(super) fn spec_of(args: &HeartbeatArgs) -> Result<RunSpec> {
         kill_rm_at: args.kill_rm_at,
         seed: args.load.seed,
         unregisters: is_address,
+        applications: None,
     })
 }
 
@@ -116,7 +119,8 @@ pub(super) fn run(mut args: HeartbeatArgs, writes_reports: bool) -> Result<bool>
     let (mut target, identity) = open(&args.target, &spec, &pki)?;
     let has_server = target.pid().is_some();
     let mut shown = Shown::new();
-    let result = driver::run(&spec, &identity, &mut *target, &mut shown);
+    let identities = Identities { nodes: identity, clients: Vec::new() };
+    let result = driver::run(&spec, &identities, &mut *target, &mut shown);
     shown.finish();
     let outcome = result?;
     let report = Report::of_run(&spec, &outcome, has_server, output::command_line(), output::now());
@@ -181,11 +185,13 @@ pub(super) fn compare(args: &CompareArgs) -> Result<bool> {
         kill_rm_at: None,
         seed: args.load.seed,
         unregisters: false,
+        applications: None,
     };
     let floor_spec =
         FloorSpec { connections: shape.connections, batch, outstanding, duration: shape.duration };
     let pki = EphemeralPki::create()?;
     let identity = pki.nodes()?;
+    let identities = Identities { nodes: identity.clone(), clients: Vec::new() };
     let mut shown = Shown::new();
     let (mut rounds, mut logs) = (Vec::new(), Vec::new());
     for number in 1..=args.rounds {
@@ -197,7 +203,7 @@ pub(super) fn compare(args: &CompareArgs) -> Result<bool> {
             let address = rm::free_address()?;
             let settings = rm::settings(address, pki.directory(), interval_ms(&spec), &args.rm_set);
             let mut target = rm::spawn(&settings, address, pki.directory())?;
-            let result = driver::run(&spec, &identity, &mut target, &mut shown);
+            let result = driver::run(&spec, &identities, &mut target, &mut shown);
             shown.finish();
             result?
         };
@@ -219,21 +225,29 @@ pub(super) fn compare(args: &CompareArgs) -> Result<bool> {
 }
 
 /// Latencies of a run, for its files.
-struct Log {
-    latencies: Histogram<u64>,
+pub(super) struct Log {
+    pub latencies: Histogram<u64>,
     slices: Vec<Slice>,
+    pub series: Option<ApplicationSeries>,
     slice: Duration,
     base: SystemTime,
 }
 
 impl Log {
     /// Those of the run that `shown` showed last.
-    fn of(outcome: RunOutcome, shown: &Shown) -> Self {
-        let RunOutcome { latencies, slices, slice, .. } = outcome;
-        Self { latencies, slices, slice, base: shown.measured_from() }
+    pub(super) fn of(outcome: RunOutcome, shown: &Shown) -> Self {
+        let RunOutcome { latencies, slices, slice, applications, .. } = outcome;
+        let series = applications.map(|(_, series)| series);
+        Self { latencies, slices, series, slice, base: shown.measured_from() }
     }
 
-    fn hlog(&self) -> Hlog<'_> {
-        Hlog { what: output::HEARTBEATS, slices: &self.slices, base: self.base, slice: self.slice }
+    pub(super) fn hlog(&self) -> Hlog<'_> {
+        Hlog {
+            what: output::HEARTBEATS,
+            slices: &self.slices,
+            series: self.series.as_ref(),
+            base: self.base,
+            slice: self.slice,
+        }
     }
 }

@@ -112,6 +112,26 @@ pub(crate) fn seed_of(seed: u64, index: u64) -> u64 {
     Chance(seed ^ index.wrapping_mul(0xd6e8_feb8_6659_fd93)).next()
 }
 
+/// The sums of weights up to each; `None` where none is above 0.
+pub(crate) fn sums(weights: impl IntoIterator<Item = f64>) -> Option<Vec<f64>> {
+    let mut sum = 0.0;
+    let sums: Vec<f64> = weights
+        .into_iter()
+        .map(|weight| {
+            sum += weight;
+            sum
+        })
+        .collect();
+    (sum > 0.0).then_some(sums)
+}
+
+/// An index, by the sums of the weights up to each.
+pub(crate) fn pick(sums: &[f64], chance: &mut Chance) -> usize {
+    let total = sums.last().copied().unwrap_or(0.0);
+    let at = Distribution { shape: Shape::Uniform, min: 0.0, max: total }.draw(chance);
+    sums.partition_point(|sum| *sum < at).min(sums.len().saturating_sub(1))
+}
+
 /// How long each task of a group runs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Durations {
@@ -145,7 +165,6 @@ impl Durations {
     }
 
     /// From a list, as compact as it goes.
-    #[must_use]
     #[must_use]
     pub fn of_list(list: Vec<u64>) -> Self {
         match list.first() {
