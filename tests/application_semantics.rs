@@ -11,6 +11,8 @@ mod changes;
 mod client;
 #[path = "application_semantics/lifecycle.rs"]
 mod lifecycle;
+#[path = "application_semantics/random.rs"]
+mod random;
 #[path = "application_semantics/storing.rs"]
 mod storing;
 
