@@ -44,7 +44,7 @@ fn a_move_is_checked_stored_and_done_in_this_order() {
     let request = MoveApplicationAcrossQueuesRequest { application_id: id, target_queue: "b".to_owned() };
     rm.send("ada", false, &request);
     assert_eq!((rm.told(), rm.answers.len()), (vec!["CheckMove"], 0));
-    assert_eq!(rm.report_for("eve", id).is_ok(), true);
+    assert!(rm.report_for("eve", id).is_ok());
     rm.release_store();
     // The answer is that of the move: it was the only request that waited.
     assert_eq!(rm.told(), ["Move"]);
