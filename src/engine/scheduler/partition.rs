@@ -64,6 +64,8 @@ pub(super) struct Partition {
     pub(super) is_dirty: bool,
     /// Attempts set aside for shapes that may be looked at again.
     pub(super) restored: Vec<(ShapeId, u32)>,
+    /// Shapes for which no node could be held in this step.
+    pub(super) unreservable: Vec<ShapeId>,
     /// Reservations on its nodes.
     pub(super) reserved_nodes: u32,
     index: NodeIndex,
@@ -102,6 +104,7 @@ impl Partition {
             is_resized: false,
             is_dirty: false,
             restored: Vec::new(),
+            unreservable: Vec::new(),
             reserved_nodes: 0,
             index: NodeIndex::new(types),
             slots: Vec::new(),
@@ -369,6 +372,11 @@ impl Partition {
             }
             Reach::Host(_) => on_host.find(|slot| index.fits(*slot, size) && accepts_slot(*slot)),
         }
+    }
+
+    /// Whether the index says that this is free in a slot.
+    pub(super) fn is_published(&self, slot: u32, free: Option<&ResourceVector>) -> bool {
+        self.index.says(slot as usize, free)
     }
 
     /// A node with this much free that `accepts`.
