@@ -404,16 +404,21 @@ fn rules(given: &Given, classes: &[PlacedClass], errors: &mut Vec<ConfigError>) 
     );
 }
 
-/// Net and engine threads.
-fn threads(given: &Given) -> (usize, usize) {
+/// Threads.
+fn threads(given: &Given) -> RuntimeSettings {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (net, engine) = RuntimeSettings::threads_for(cores);
     let or = |key: &Key, auto: usize| given.optional(key).and_then(|n| n.try_into().ok()).unwrap_or(auto);
-    (or(key::NET_THREADS, net), or(key::ENGINE_THREADS, engine))
+    let scheduler = if cores <= 3 { 1 } else { 2 };
+    RuntimeSettings {
+        net_threads: or(key::NET_THREADS, net),
+        engine_threads: or(key::ENGINE_THREADS, engine),
+        scheduler_threads: or(key::SCHEDULER_THREADS, scheduler),
+    }
 }
 
 fn build(given: &Given, classes: Box<[NodeClass]>, entries: Vec<Entry>) -> RmConfig {
-    let (net, engine) = threads(given);
+    let runtime = threads(given);
     let listen = given.address(key::LISTEN).unwrap_or_else(|| ([127, 0, 0, 1], 8031).into());
     let dir = given.path(key::PKI_DIR).unwrap_or_default();
     let file = |key: &Key, name: &str| given.path(key).unwrap_or_else(|| Path::new(&dir).join(name));
@@ -447,7 +452,7 @@ fn build(given: &Given, classes: Box<[NodeClass]>, entries: Vec<Entry>) -> RmCon
             key: file(key::PKI_KEY, "resourcemanager.key"),
             ca: file(key::PKI_CA, crate::pki::CA_CERTIFICATE_FILE),
         },
-        runtime: RuntimeSettings { net_threads: net, engine_threads: engine },
+        runtime,
         transport,
         node_lists: NodeListFiles { include: given.path(key::INCLUDE), exclude: given.path(key::EXCLUDE) },
         recorder: given
@@ -457,7 +462,7 @@ fn build(given: &Given, classes: Box<[NodeClass]>, entries: Vec<Entry>) -> RmCon
             format: if given.text(key::LOG_FORMAT) == "json" { LogFormat::Json } else { LogFormat::Text },
             level: given.text(key::LOG_LEVEL).to_owned(),
         },
-        shard: shard(given, engine, classes),
+        shard: shard(given, runtime.engine_threads, classes),
         entries,
         scheduler: SchedulerSettings::default(),
         applications: ApplicationSettings::default(),

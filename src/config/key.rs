@@ -112,6 +112,8 @@ keys! {
         "Threads that speak QUIC. auto: 1 on up to 3 cores, else all cores but the engine's and one.";
     ENGINE_THREADS = "runtime.engine_threads", "", Kind::IntegerOrAuto(1, 256), "auto",
         "Threads that step shards, one shard each. auto: 1 on up to 7 cores, else a quarter of them.";
+    SCHEDULER_THREADS = "runtime.scheduler_threads", "", Kind::IntegerOrAuto(0, 2), "auto",
+        "Threads of scheduler and application manager: 0 on the first engine thread, 1 together, 2 one each.";
 
     NODES_MAX = "nodes.max", "", Kind::Integer(1, ROWS_PER_SHARD_MAX as i64), "1048576",
         "Most nodes known at a time; a registration beyond it is answered SHUTDOWN.";

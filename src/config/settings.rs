@@ -167,6 +167,9 @@ pub struct RuntimeSettings {
     pub net_threads: usize,
     /// Threads that step shards, one shard each, 1 to 256.
     pub engine_threads: usize,
+    /// Threads of the scheduler and the application manager: 0 = both on the first engine thread, 1 = both on one of
+    /// their own, 2 = one each.
+    pub scheduler_threads: usize,
 }
 
 impl RuntimeSettings {

@@ -45,6 +45,10 @@ fn documented_commands_are_read() {
         "floor --connections 1000 --batch 1 --outstanding 1",
         "compare --connections 8 --batch 64 --rounds 5",
         "compare --nodes 10000 --connections 10000",
+        "trace inspect",
+        "trace inspect a.csv --format openb --nodes-from b.csv -o json",
+        "trace convert a.json --to sls --seed 7",
+        "trace queues a.toml",
     ] {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
     }

@@ -136,13 +136,18 @@ fn spec() -> RunSpec {
         kill_rm_at: None,
         seed: 1,
         unregisters: false,
+        applications: None,
     }
+}
+
+fn identities(pki: &EphemeralPki) -> Identities {
+    Identities { nodes: pki.nodes().unwrap(), clients: Vec::new() }
 }
 
 fn run_it(spec: &RunSpec) -> (RunOutcome, Seen) {
     let pki = EphemeralPki::create().unwrap();
     let (mut server, mut seen) = (Server::start(&pki), Seen::default());
-    let outcome = run(spec, &pki.nodes().unwrap(), &mut server, &mut seen).unwrap();
+    let outcome = run(spec, &identities(&pki), &mut server, &mut seen).unwrap();
     assert!(seen.ramps > 0 && seen.measures > 0);
     (outcome, seen)
 }
@@ -233,6 +238,6 @@ fn nobody_there_is_unreachable() {
     let pki = EphemeralPki::create().unwrap();
     let mut nobody = crate::rm::Remote::new(free_address().unwrap(), None);
     let spec = RunSpec { reach_within: Duration::from_millis(500), ..spec() };
-    let error = run(&spec, &pki.nodes().unwrap(), &mut nobody, &mut Seen::default()).unwrap_err();
+    let error = run(&spec, &identities(&pki), &mut nobody, &mut Seen::default()).unwrap_err();
     assert!(matches!(error, RunError::Unreachable { .. }), "{error}");
 }
