@@ -96,7 +96,7 @@ impl World {
             Action::More => self.wanted += 1,
             Action::Fewer if self.wanted > self.seen() => self.wanted -= 1,
             Action::Call | Action::FaultyCall if self.outstanding.is_none() => {
-                let count = i32::try_from(self.wanted - self.seen()).unwrap();
+                let count = i32::try_from(self.wanted - self.seen()).expect("a few");
                 let mut request = self.am.allocate(vec![ask(1, count, Some(self.seen()))]);
                 if action == Action::FaultyCall {
                     request.asks.push(ask(2, -1, None));
