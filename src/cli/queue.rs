@@ -115,8 +115,13 @@ impl<'a> Report<'a> {
     fn new(reading: &'a QueueReading, settings: &'a SchedulerSettings, size: Option<ResourceVector>) -> Self {
         // Without a size the shares are right all the same, except those of amounts, which are not shown then.
         let total = size.clone().unwrap_or_else(|| ResourceVector::new(1 << 40, 1 << 40));
-        let partitions: BTreeSet<&str> =
-            reading.tree.queues.iter().flat_map(|queue| queue.capacities.keys()).map(|label| &**label).collect();
+        let partitions: BTreeSet<&str> = reading
+            .tree
+            .queues
+            .iter()
+            .flat_map(|queue| queue.capacities.keys())
+            .map(|label| &**label)
+            .collect();
         let effective = |partition: &str| {
             let rules = CapacityRules::new(&reading.tree, partition);
             rules.effective(settings.calculator, &total, &settings.minimum_allocation)
