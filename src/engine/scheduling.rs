@@ -135,6 +135,12 @@ impl<S: Schedule> Scheduling<S> {
         &self.scheduler
     }
 
+    /// The scheduler, for what its thread tells it besides events and commands. What it says belongs into
+    /// [`Scheduling::output`].
+    pub const fn scheduler_mut(&mut self) -> &mut S {
+        &mut self.scheduler
+    }
+
     /// The door, for its counters.
     #[must_use]
     pub const fn application_master(&self) -> &ApplicationMasterService {
