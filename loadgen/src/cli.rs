@@ -7,6 +7,7 @@ mod heartbeat;
 mod output;
 mod progress;
 mod run;
+mod trace;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -67,6 +68,9 @@ enum Command {
     /// one of the two in the middle), so that floor_ratio is beats_per_second / floor_beats_per_second. floor_ratios has the
     /// ratios of all rounds in their order. What any round lost is lost.
     Compare(CompareArgs),
+    /// Traces and scenarios: what is in them, and in other forms.
+    #[command(subcommand)]
+    Trace(trace::TraceCommand),
     /// The floor's server.
     #[command(hide = true)]
     Echo(EchoArgs),
@@ -311,6 +315,7 @@ fn run(cli: Cli) -> Result<bool> {
         Some(Command::Heartbeat(args)) => heartbeat::run(*args),
         Some(Command::Floor(args)) => run_floor(&args),
         Some(Command::Compare(args)) => heartbeat::compare(&args),
+        Some(Command::Trace(command)) => trace::run(&command),
         Some(Command::Echo(args)) => {
             rm::end_with_parent()?;
             let file = |name: &str| args.pki_dir.join(name);

@@ -38,12 +38,11 @@ pub(super) fn run(args: ResourceManagerArgs) -> Result<(), CliError> {
     let identity = config.pki.load()?;
     let lists = config.node_lists.read()?;
     let mut options = Options::new(&config, clock::unix_time_ms(), lists);
-    options.shard.container_token_keys = new_key()?;
-    options.shard.nm_token_keys = new_key()?;
+    options.set_token_keys(&new_key()?, &new_key()?, &new_key()?);
     serve(&config, &options, &identity)
 }
 
-/// A first key for tokens. Nodes are told it when they register.
+/// A first key for tokens. Nodes are told theirs when they register.
 fn new_key() -> Result<KeyPair, CliError> {
     let mut secret = [0; 32];
     aws_lc_rs::rand::fill(&mut secret)

@@ -6,7 +6,7 @@
 //! file and the tree.
 
 mod check;
-mod keys;
+pub(super) mod keys;
 #[cfg(test)]
 mod tests;
 mod toml_form;
@@ -21,8 +21,6 @@ use super::hadoop::{self, Properties, Property};
 use super::source::Origin;
 use crate::engine::scheduler::resource::{ResourceTypes, ResourceVector};
 use crate::engine::scheduler::settings::{Acl, QueueTree};
-
-pub(super) use keys::PREFIX;
 
 /// What the queue file is read against.
 #[derive(Clone, Debug, Default, PartialEq)]
