@@ -115,8 +115,13 @@ impl<'a> Report<'a> {
     fn new(reading: &'a QueueReading, settings: &'a SchedulerSettings, size: Option<ResourceVector>) -> Self {
         // Without a size the shares are right all the same, except those of amounts, which are not shown then.
         let total = size.clone().unwrap_or_else(|| ResourceVector::new(1 << 40, 1 << 40));
-        let partitions: BTreeSet<&str> =
-            reading.tree.queues.iter().flat_map(|queue| queue.capacities.keys()).map(|label| &**label).collect();
+        let partitions: BTreeSet<&str> = reading
+            .tree
+            .queues
+            .iter()
+            .flat_map(|queue| queue.capacities.keys())
+            .map(|label| &**label)
+            .collect();
         let effective = |partition: &str| {
             let rules = CapacityRules::new(&reading.tree, partition);
             rules.effective(settings.calculator, &total, &settings.minimum_allocation)
@@ -218,7 +223,7 @@ impl<'a> Report<'a> {
                 row.push(number(applications.map(|(_, of_user)| of_user)));
                 row.push(if queue.is_leaf { user_limit(queue) } else { String::new() });
                 row.push(share.filter(|_| queue.is_leaf).map_or_else(String::new, |share| {
-                    percent(f64::from((share.maximum_am_resource_percent * 1e4).round()) / 1e4)
+                    percent(as_written(share.maximum_am_resource_percent))
                 }));
                 row.push(order(queue).to_owned());
             }
@@ -245,7 +250,7 @@ impl<'a> Report<'a> {
                         of(self.is_bound_known(index, label), effective.map(|one| one.absolute_maximum_capacity)),
                     "guaranteed": amount(effective.map(|one| &one.effective_min)),
                     "maximum": amount(effective.map(|one| &one.effective_max)),
-                    "maximum_am_resource_percent": share.maximum_am_resource_percent,
+                    "maximum_am_resource_percent": as_written(share.maximum_am_resource_percent),
                 });
                 (label.to_string(), value)
             });
@@ -258,8 +263,8 @@ impl<'a> Report<'a> {
                 "accessible_node_labels": queue.accessible_node_labels,
                 "maximum_applications": applications.map(|(most, _)| most),
                 "maximum_applications_per_user": applications.map(|(_, of_user)| of_user),
-                "minimum_user_limit_percent": queue.minimum_user_limit_percent,
-                "user_limit_factor": queue.user_limit_factor,
+                "minimum_user_limit_percent": as_written(queue.minimum_user_limit_percent),
+                "user_limit_factor": queue.user_limit_factor.map(as_written),
                 "ordering_policy": order(queue),
                 "priority": queue.priority,
             })
@@ -334,6 +339,11 @@ fn amounts(vector: &ResourceVector, types: &ResourceTypes, calculator: Calculato
 fn json_amounts(vector: &ResourceVector, types: &ResourceTypes) -> Value {
     let amounts = types.types().iter().enumerate();
     Value::Object(amounts.map(|(index, kind)| (kind.name.to_string(), json!(vector.get(index)))).collect())
+}
+
+/// The number of the file, not the `f32` next to it: 0.1 and not 0.10000000149….
+fn as_written(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or_default()
 }
 
 /// A share as a percentage of at most 2 places.

@@ -81,12 +81,13 @@ pub(super) fn check(
         variables: std::mem::take(&mut merged.variables),
         environment: sources.environment.clone(),
     };
-    let mut queues = match &merged.queues {
-        Some(properties) => queues::read(properties, &files.context, queues::Report::default()),
-        None => QueueReading { tree: files.context.tree.clone(), ..QueueReading::default() },
+    let mut queues = match (&merged.queues, &files.path) {
+        (Some(properties), Some(path)) => queues::read(properties, &files.context, queues::Report::of(path)),
+        _ => QueueReading { tree: files.context.tree.clone(), ..QueueReading::default() },
     };
+    queues.warnings.append(&mut merged.warnings);
+    queues.sort();
     errors.append(&mut queues.errors);
-    queues.warnings.splice(0..0, merged.warnings);
     let groups_file = cluster::groups(&given);
     let groups = groups_file.read().map_err(|error| errors.push(error)).unwrap_or_default();
     if !errors.is_empty() {

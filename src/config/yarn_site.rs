@@ -190,11 +190,14 @@ fn use_of(key: &str) -> Option<Use> {
 pub(super) fn apply(properties: &Properties, merged: &mut Merged) {
     let elsewhere: Vec<&Property> =
         properties.iter().filter(|property| matches!(use_of(&property.key), Some(Elsewhere))).collect();
+    // One line for all of them: they are not the ResourceManager's, so nothing is lost.
     if let [first, others @ ..] = &elsewhere[..] {
-        let text = format!(
-            "is for NodeManagers or clients and not read here, like {} other keys of this file",
-            others.len()
-        );
+        let rest = match others.len() {
+            0 => String::new(),
+            1 => ", like 1 other key".to_owned(),
+            count => format!(", like {count} other keys"),
+        };
+        let text = format!("is for NodeManagers or clients and not read here{rest}");
         merged.warnings.push(ConfigWarning::new(first, text));
     }
     for property in properties.iter().filter(|property| property.key.starts_with("yarn.")) {

@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 
 use super::Writer;
 use crate::engine::application::ApplicationCounters;
-use crate::engine::inventory::Totals;
+use crate::engine::application_master::Counters as MasterCounters;
+use crate::engine::scheduler::Totals;
 
 /// Public states of an application, in the order of `YarnApplicationState`.
 const STATES: [&str; 8] =
@@ -64,13 +65,15 @@ impl Latencies {
 pub struct SchedulerGauge {
     latencies: ArcSwap<Latencies>,
     totals: ArcSwap<Totals>,
+    masters: ArcSwap<MasterCounters>,
     depths: ArcSwap<QueueDepths>,
 }
 
 impl SchedulerGauge {
-    /// Publishes the totals.
-    pub fn publish(&self, totals: &Totals) {
+    /// Publishes the scheduler's totals and the door's counters.
+    pub fn publish(&self, totals: &Totals, masters: &MasterCounters) {
         self.totals.store(Arc::new(*totals));
+        self.masters.store(Arc::new(*masters));
     }
 
     /// Publishes what waits.
@@ -120,7 +123,7 @@ impl ApplicationGauge {
 pub(super) fn encode_scheduler(writer: &mut Writer<'_, '_>, gauge: &SchedulerGauge) -> fmt::Result {
     let (totals, depths) = (gauge.totals(), gauge.depths.load_full());
     let bytes = |memory_mb: u64| memory_mb as f64 * 1_048_576.0;
-    let gauges: [(&str, &str, f64); 6] = [
+    let gauges: [(&str, &str, f64); 12] = [
         ("usable_nodes", "Nodes that may be given containers", totals.usable_nodes as f64),
         ("capability_memory_bytes", "Memory of nodes that are not UNHEALTHY", bytes(totals.memory_mb)),
         (
@@ -129,19 +132,40 @@ pub(super) fn encode_scheduler(writer: &mut Writer<'_, '_>, gauge: &SchedulerGau
             totals.virtual_cores as f64,
         ),
         ("scheduler_running_containers", "Containers that run", totals.running_containers as f64),
-        ("used_memory_bytes", "Memory of containers that run", bytes(totals.used_memory_mb)),
-        ("used_virtual_cores", "Virtual cores of containers that run", totals.used_virtual_cores as f64),
+        (
+            "used_memory_bytes",
+            "Memory that is used: containers and reservations",
+            bytes(totals.used_memory_mb),
+        ),
+        ("used_virtual_cores", "Virtual cores that are used", totals.used_virtual_cores as f64),
+        ("live_containers", "Containers granted and not ended", totals.live_containers as f64),
+        ("reserved_containers", "Reservations on nodes", totals.reserved_containers as f64),
+        ("reserved_memory_bytes", "Memory held by reservations", bytes(totals.reserved_memory_mb)),
+        ("pending_memory_bytes", "Memory asked for and not granted", bytes(totals.pending_memory_mb)),
+        (
+            "pending_virtual_cores",
+            "Virtual cores asked for and not granted",
+            totals.pending_virtual_cores as f64,
+        ),
+        ("scheduler_applications", "Applications the queues have", totals.applications as f64),
     ];
     for (name, help, value) in gauges {
         writer.gauge(name, help, "partition", std::iter::once(("default", value)))?;
     }
     let counters = [
+        ("containers_granted", "Containers granted", totals.granted),
+        (
+            "scheduler_impossible_transitions",
+            "Events for states of containers in which they cannot happen",
+            totals.impossible_transitions,
+        ),
         ("containers_launched", "Containers seen running", totals.launched),
         ("containers_completed", "Containers seen completed, or gone with their node", totals.completed),
     ];
     for (name, help, value) in counters {
         writer.counter(name, help, "partition", std::iter::once(("default", value)))?;
     }
+    encode_masters(writer, &gauge.masters.load())?;
     let latencies = gauge.latencies.load_full();
     writer.histogram(
         "allocate_latency_seconds",
@@ -150,6 +174,32 @@ pub(super) fn encode_scheduler(writer: &mut Writer<'_, '_>, gauge: &SchedulerGau
         &latencies.bounds(),
     )?;
     encode_depths(writer, "scheduler", &depths)
+}
+
+fn encode_masters(writer: &mut Writer<'_, '_>, masters: &MasterCounters) -> fmt::Result {
+    let counters: [(&str, &str, u64); 13] = [
+        ("masters_registered", "ApplicationMasters registered", masters.registrations),
+        ("allocates_fresh", "Allocates applied", masters.allocates_fresh),
+        ("allocates_duplicate", "Allocates answered with the stored answer", masters.allocates_duplicate),
+        ("masters_finished", "ApplicationMasters that said their last word", masters.finished),
+        ("master_rejects", "Requests of ApplicationMasters that were refused", masters.rejects),
+        ("grants_sent", "Grants told", masters.grants_sent),
+        ("container_ends_sent", "Ends of containers told", masters.ends_sent),
+        ("master_events_resent", "Grants and ends told again on another stream", masters.events_resent),
+        ("grants_voided", "Grants taken back because they were not wanted any more", masters.grants_voided),
+        ("grants_restored", "Grants that ended before they were told", masters.grants_restored),
+        ("master_pushes", "Pushes to ApplicationMasters", masters.pushes),
+        ("masters_expired", "ApplicationMasters that were silent for too long", masters.expired),
+        (
+            "masters_held",
+            "Times an ApplicationMaster that reads nothing was given nothing more",
+            masters.held,
+        ),
+    ];
+    for (name, help, value) in counters {
+        writer.counter(name, help, "scheduler", std::iter::once(("0", value)))?;
+    }
+    Ok(())
 }
 
 pub(super) fn encode_applications(writer: &mut Writer<'_, '_>, gauge: &ApplicationGauge) -> fmt::Result {

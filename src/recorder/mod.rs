@@ -7,7 +7,6 @@
 mod application_stepper;
 mod replay;
 mod scheduling_stepper;
-pub(crate) mod stand_ins;
 mod stepper;
 mod tape;
 #[cfg(test)]

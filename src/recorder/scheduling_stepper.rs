@@ -2,21 +2,22 @@
 //! Owns: [`SchedulingStepper`]. Called by: the scheduling role and by replay, so that both step it in the very same way.
 //! Thread: the role's. Does not: hash or copy anything while nothing is recorded.
 
-use super::stand_ins::Scheduling;
 use super::stepper::Deck;
 use super::tape::Record;
 use super::writer::TapeWriter;
 use crate::engine::batch::{AnswerBatch, FrameBatch};
 use crate::engine::event::NodeEvent;
+use crate::engine::scheduler::Scheduler;
 use crate::engine::scheduler::face::SchedulerOutput;
 use crate::engine::scheduler::message::SchedulerCommand;
 use crate::engine::scheduler::settings::SchedulerSettings;
+use crate::engine::scheduling::Scheduling;
 use crate::engine::time::Instant;
 
 /// See the module.
 #[derive(Debug)]
 pub struct SchedulingStepper {
-    scheduling: Scheduling,
+    scheduling: Scheduling<Scheduler>,
     deck: Deck,
 }
 
@@ -24,13 +25,17 @@ impl SchedulingStepper {
     /// A scheduler that is recorded, or not.
     #[must_use]
     pub fn new(settings: SchedulerSettings, tape: Option<TapeWriter>) -> Self {
-        Self { scheduling: Scheduling::new(settings), deck: tape.map_or_else(Deck::default, Deck::recording) }
+        Self::with_deck(settings, tape.map_or_else(Deck::default, Deck::recording))
     }
 
     /// A scheduler whose output is hashed.
     #[must_use]
     pub fn for_replay(settings: SchedulerSettings) -> Self {
-        Self { scheduling: Scheduling::new(settings), deck: Deck::replaying() }
+        Self::with_deck(settings, Deck::replaying())
+    }
+
+    fn with_deck(settings: SchedulerSettings, deck: Deck) -> Self {
+        Self { scheduling: Scheduling::new(&settings.clone(), Scheduler::new(settings)), deck }
     }
 
     /// [`Scheduling::handle_frames`].
@@ -75,7 +80,7 @@ impl SchedulingStepper {
     }
 
     /// Lets something happen, and hashes what was said because of it.
-    fn step<T>(&mut self, act: impl FnOnce(&mut Scheduling) -> T) -> T {
+    fn step<T>(&mut self, act: impl FnOnce(&mut Scheduling<Scheduler>) -> T) -> T {
         if !self.deck.is_hashing() {
             return act(&mut self.scheduling);
         }
@@ -107,7 +112,7 @@ impl SchedulingStepper {
 
     /// The scheduler, to read.
     #[must_use]
-    pub const fn scheduling(&self) -> &Scheduling {
+    pub const fn scheduling(&self) -> &Scheduling<Scheduler> {
         &self.scheduling
     }
 }

@@ -103,11 +103,11 @@ impl SchedulingSteps for SchedulingStepper {
     }
 
     fn wants_step(&self) -> bool {
-        self.scheduling().wants_to_schedule()
+        self.scheduling().has_work()
     }
 
     fn used_permille(&self) -> u16 {
-        self.scheduling().totals().used_permille()
+        self.scheduling().scheduler().totals().used_permille()
     }
 }
 
@@ -385,7 +385,8 @@ impl SchedulingRole<SchedulingStepper> {
     /// Publishes counters, and does what is done now and then.
     pub(super) fn publish(&mut self, now: Instant, gauge: &SchedulerGauge) {
         self.stepper.flush_tape(now);
-        gauge.publish(&self.stepper.scheduling().totals());
+        let scheduling = self.stepper.scheduling();
+        gauge.publish(&scheduling.scheduler().totals(), &scheduling.application_master().counters());
         gauge.publish_latencies(&self.latencies);
         let node_events: usize = self.shards.iter().map(|shard| shard.link.events.depth()).sum();
         gauge.publish_depths(&QueueDepths {
