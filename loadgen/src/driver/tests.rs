@@ -276,13 +276,13 @@ fn start_fake(pki: &EphemeralPki) -> Server {
 struct Fake {
     rm: FakeRm,
     /// By application: where its pushes go.
-    streams: Vec<Option<tokio::sync::mpsc::UnboundedSender<Vec<u8>>>>,
+    streams: Vec<Option<tokio::sync::mpsc::Sender<Vec<u8>>>>,
 }
 
 async fn serve_fake(incoming: quinn::Incoming, fake: Rc<RefCell<Fake>>) {
     let connection = incoming.await.unwrap();
     let (mut send, mut recv) = connection.accept_bi().await.unwrap();
-    let (out, mut queue) = tokio::sync::mpsc::unbounded_channel::<Vec<u8>>();
+    let (out, mut queue) = tokio::sync::mpsc::channel::<Vec<u8>>(1 << 16);
     tokio::task::spawn_local(async move {
         while let Some(bytes) = queue.recv().await {
             if send.write_all(&bytes).await.is_err() {
@@ -307,12 +307,13 @@ async fn serve_fake(incoming: quinn::Incoming, fake: Rc<RefCell<Fake>>) {
                 }
                 _ => fake.rm.client_frame(frame.bytes),
             };
-            let _ = out.send(answer);
+            out.try_send(answer).unwrap();
         }
         fake.rm.step();
         for (app, bytes) in core::mem::take(&mut fake.rm.pushed) {
             if let Some(Some(stream)) = fake.streams.get(app) {
-                let _ = stream.send(bytes);
+                // To a connection that is gone by now: its ApplicationMaster asks again.
+                let _ = stream.try_send(bytes);
             }
         }
     }
