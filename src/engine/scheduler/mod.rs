@@ -14,6 +14,7 @@ mod administration;
 mod admission;
 mod ask;
 mod attempt;
+mod audit;
 pub mod calculator;
 pub mod capacity;
 mod completion;
