@@ -4,10 +4,12 @@
 //! Invariant: a role's output is a function of its input sequence (held by `tests/replay.rs`).
 
 pub mod application;
+pub mod application_master;
 pub mod batch;
 pub mod event;
 pub mod inventory;
 pub mod scheduler;
+pub mod scheduling;
 pub mod settings;
 pub mod shard;
 pub mod time;

@@ -259,10 +259,12 @@ impl Scheduler {
             } else {
                 let share = partition.share(queue);
                 let own = share.capacity.effective_max.minus(&share.used);
-                if !calculator.fits_in(size, &own) {
-                    let block = LimitBlock { queue, wanted: size.clone(), since: now };
-                    if let Some(leaf) = partition.leaf_mut(queue) {
-                        leaf.limit_block = Some(block);
+                let is_own = !calculator.fits_in(size, &own);
+                let block = is_own.then(|| LimitBlock { queue, wanted: size.clone(), since: now });
+                if let Some(leaf) = partition.leaf_mut(queue) {
+                    leaf.short_since.get_or_insert(now);
+                    if block.is_some() {
+                        leaf.limit_block = block;
                     }
                 }
                 return Check::NoRoom;

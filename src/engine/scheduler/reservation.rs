@@ -291,7 +291,8 @@ impl Scheduler {
         }
     }
 
-    fn charge_reservation(
+    /// Counts a reservation in or out: attempt, user, queues.
+    pub(super) fn charge_reservation(
         &mut self,
         (row, number): (u32, u16),
         place: (QueueIndex, LeafUserIndex),
@@ -312,6 +313,10 @@ impl Scheduler {
         if let Some(user) = partition.leaf_mut(place.0).and_then(|leaf| leaf.users.get_mut(place.1 as usize))
         {
             change(&mut user.reserved);
+        }
+        if let Some(leaf) = partition.leaf_mut(place.0) {
+            leaf.reservations =
+                if is_more { leaf.reservations + 1 } else { leaf.reservations.saturating_sub(1) };
         }
         partition.charge(&self.queues, &self.measures, place, size, is_more);
     }

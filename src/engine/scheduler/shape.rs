@@ -27,7 +27,7 @@ pub(super) enum Reach {
 
 /// A size, in an order that has no meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct BySize(ResourceVector);
+pub(super) struct BySize(pub(super) ResourceVector);
 
 impl Ord for BySize {
     fn cmp(&self, other: &Self) -> core::cmp::Ordering {

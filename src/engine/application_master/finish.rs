@@ -1,0 +1,115 @@
+//! FinishApplicationMaster: the last word, repeated until it is stored.
+//! Owns: the rules of the call. Called by: the door's entry, on the scheduler's thread.
+//! Does not: store anything or stop the container; the application manager is told once and says when it is stored.
+//!
+//! Differs from YARN: with the last word the asks end and grants that were not sent go back, so that nothing is held for
+//! an ApplicationMaster that cannot come for it. Source: YARN ApplicationMasterService.finishApplicationMaster.
+//! Invariant: UNREGISTERED is said once per attempt.
+
+use heddle_wire::application_master::{FinishApplicationMasterRequest, FinishApplicationMasterResponse};
+use heddle_wire::record::ArchivedFinalApplicationStatus;
+use heddle_wire::{FrameHeader, Reject, RejectCode, access};
+
+use super::session::{Session, SessionState};
+use super::{ApplicationMasterService, Shown, refused};
+use crate::engine::batch::FrameRef;
+use crate::engine::scheduler::face::{ResourceScheduler, SchedulerOutput};
+use crate::engine::scheduler::message::ApplicationEvent;
+use crate::engine::time::Instant;
+
+impl ApplicationMasterService {
+    pub(super) fn finish<S: ResourceScheduler>(
+        &mut self,
+        now: Instant,
+        header: &FrameHeader,
+        frame: &FrameRef,
+        body: &[u8],
+        scheduler: &mut S,
+        out: &mut SchedulerOutput,
+    ) -> Result<FinishApplicationMasterResponse, Reject> {
+        let attempt = self.attempt_of(header)?;
+        let request = access::<FinishApplicationMasterRequest>(body).map_err(|error| Reject::from(&error))?;
+        request.check().map_err(|error| Reject::from(&error))?;
+        let token = request.am_rm_token.as_ref().map(|token| token.to_native());
+
+        let Some(session) = self.sessions.find(attempt) else {
+            let Some(ended) = self.sessions.ended(attempt) else {
+                return Err(unknown());
+            };
+            let shown = Shown { stream: frame.stream, peer: frame.peer, token };
+            shown.check(ended.stream, ended.peer, ended.attempt_id, attempt, &mut self.keys)?;
+            if ended.is_final_state_stored {
+                return Ok(FinishApplicationMasterResponse { is_unregistered: true });
+            }
+            return Err(unknown());
+        };
+        let is_shown = Self::authenticate(session, &mut self.keys, frame, token)?;
+        if session.is_final_state_stored && is_shown {
+            return Ok(FinishApplicationMasterResponse { is_unregistered: true });
+        }
+        if is_shown {
+            session.watch.ping(now);
+        }
+        match session.state {
+            SessionState::Opened => return Err(super::not_registered(session.attempt_id)),
+            SessionState::Finishing => {}
+            SessionState::Registered => {
+                let final_status = match request.final_application_status {
+                    ArchivedFinalApplicationStatus::Undefined => 0,
+                    ArchivedFinalApplicationStatus::Succeeded => 1,
+                    ArchivedFinalApplicationStatus::Failed => 2,
+                    ArchivedFinalApplicationStatus::Killed => 3,
+                    ArchivedFinalApplicationStatus::Ended => 4,
+                };
+                session.state = SessionState::Finishing;
+                self.liveliness.forget(attempt, &mut session.watch);
+                if let Some(due) = session.status.due.take() {
+                    self.status_due.remove(&(due, attempt));
+                }
+                end_allocation(now, session, scheduler, out);
+                out.application_events.push(ApplicationEvent::Unregistered {
+                    attempt_id: session.attempt_id,
+                    final_status,
+                    diagnostics: (*request.diagnostics).into(),
+                    tracking_url: (*request.tracking_url).into(),
+                });
+                self.counters.finished += 1;
+            }
+        }
+        Ok(FinishApplicationMasterResponse { is_unregistered: session.is_unmanaged })
+    }
+}
+
+/// Takes back asks and grants that were not sent, and lets nodes forget containers whose end was to be told.
+fn end_allocation<S: ResourceScheduler>(
+    now: Instant,
+    session: &mut Session,
+    scheduler: &mut S,
+    out: &mut SchedulerOutput,
+) {
+    super::register::withdraw_asks(now, session, scheduler);
+    let attempt = session.attempt;
+    let (mut voided, mut ended) = (Vec::new(), Vec::new());
+    session.log.clear(
+        |grant| voided.push(grant.container_id),
+        |end| {
+            if end.is_on_node {
+                ended.push((end.node, end.container_id));
+            }
+        },
+    );
+    session.keys.clear();
+    for container_id in &voided {
+        scheduler.void(now, attempt, container_id, out);
+    }
+    for (node, container_id) in &ended {
+        scheduler.acknowledge(*node, container_id, out);
+    }
+}
+
+fn unknown() -> Reject {
+    refused(
+        RejectCode::InvalidApplicationMasterRequest,
+        "the attempt of this routing_key doesn't exist in cache".to_owned(),
+    )
+}
