@@ -13,5 +13,6 @@ pub mod pki;
 pub mod recorder;
 pub mod ring;
 pub mod runtime;
+pub mod store;
 pub mod transport;
 pub mod web;

@@ -17,7 +17,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("pki", &["engine", "pki"]),
     ("recorder", &["engine", "recorder", "ring"]),
     ("ring", &["ring"]),
-    ("runtime", &["config", "engine", "metrics", "pki", "recorder", "ring", "runtime", "transport"]),
+    ("store", &["engine", "store"]),
+    ("runtime", &["config", "engine", "metrics", "pki", "recorder", "ring", "runtime", "store", "transport"]),
     ("transport", &["config", "engine", "metrics", "pki", "ring", "runtime", "transport"]),
     ("web", &["config", "metrics", "web"]),
 ];

@@ -6,13 +6,16 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError};
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError, Tag};
 use thiserror::Error;
 
-use crate::driver::Slice;
+use crate::driver::{ApplicationSeries, Slice};
 
 /// Divides the maximum that stands in clear text in each line: microseconds to milliseconds.
 const MAX_VALUE_DIVISOR: f64 = 1_000.0;
+
+/// What lines are called that are not about beats, in the order of [`ApplicationSeries::all`].
+const TAGS: [&str; 4] = ["allocate", "ask-to-grant", "free-to-grant", "container-start"];
 
 /// A log that could not be written.
 #[derive(Debug, Error)]
@@ -27,7 +30,7 @@ pub enum HlogError {
 }
 
 /// Writes a log with one line per slice; `what` its latencies are, `base` is when the measurement began, `slice` how long
-/// each is.
+/// each is. Latencies of applications are the lines with a tag: `allocate`, `ask-to-grant`, `free-to-grant`, `container-start`.
 ///
 /// # Errors
 /// [`HlogError`].
@@ -35,6 +38,7 @@ pub fn write(
     mut out: impl io::Write,
     what: &str,
     slices: &[Slice],
+    series: Option<&ApplicationSeries>,
     base: SystemTime,
     slice: Duration,
 ) -> Result<(), HlogError> {
@@ -44,9 +48,17 @@ pub fn write(
         .with_base_time(base)
         .with_max_value_divisor(MAX_VALUE_DIVISOR)
         .begin_log_with(&mut out, &mut serializer)?;
-    for entry in slices {
+    let tagged = series.into_iter().flat_map(|series| {
+        TAGS.into_iter()
+            .zip(series.all())
+            .flat_map(|(tag, series)| series.slices.iter().map(move |entry| (entry, Tag::new(tag))))
+    });
+    let mut entries: Vec<_> = slices.iter().map(|entry| (entry, None)).chain(tagged).collect();
+    // Intervals are in order, whatever their tag.
+    entries.sort_by_key(|(entry, _)| entry.index);
+    for (entry, tag) in entries {
         let start = slice * entry.index;
-        log.write_histogram(&entry.latencies, start, slice, None).map_err(|error| match error {
+        log.write_histogram(&entry.latencies, start, slice, tag).map_err(|error| match error {
             IntervalLogWriterError::IoError(error) => HlogError::Io(error),
             other => HlogError::Histogram(format!("{other:?}")),
         })?;
@@ -73,7 +85,8 @@ mod tests {
             })
             .collect();
         let mut bytes = Vec::new();
-        write(&mut bytes, "Latencies", &slices, SystemTime::UNIX_EPOCH, Duration::from_secs(1)).unwrap();
+        write(&mut bytes, "Latencies", &slices, None, SystemTime::UNIX_EPOCH, Duration::from_secs(1))
+            .unwrap();
         let mut read = Vec::new();
         for entry in IntervalLogIterator::new(&bytes) {
             if let LogEntry::Interval(interval) = entry.unwrap() {

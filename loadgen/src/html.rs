@@ -2,6 +2,8 @@
 //! Owns: how it looks. Called by: the command line, at the end. Does not: measure, or calculate beyond scales.
 //! Invariant: every text that came from outside is escaped.
 
+mod applications;
+
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -15,6 +17,7 @@ use plotters::series::{AreaSeries, LineSeries};
 use plotters::style::{Color, RGBColor, ShapeStyle, TextStyle};
 use thiserror::Error;
 
+use crate::driver::ApplicationSeries;
 use crate::report::{Point, Report};
 
 const SIZE: (u32, u32) = (860, 300);
@@ -47,7 +50,12 @@ impl<E: std::error::Error + Send + Sync> From<DrawingAreaErrorKind<E>> for PlotE
 ///
 /// # Errors
 /// [`PlotError`].
-pub fn page(report: &Report, latencies: &Histogram<u64>, percentiles: &str) -> Result<String, PlotError> {
+pub fn page(
+    report: &Report,
+    latencies: &Histogram<u64>,
+    series: Option<&ApplicationSeries>,
+    percentiles: &str,
+) -> Result<String, PlotError> {
     let mut page = String::with_capacity(64 * 1024);
     let class = if report.is_good() { "good" } else { "bad" };
     page.push_str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
@@ -66,7 +74,10 @@ pub fn page(report: &Report, latencies: &Histogram<u64>, percentiles: &str) -> R
     );
     let _ = write!(page, "<p class=\"verdict {class}\">{}</p>", escaped(&report.verdict()));
     tiles(&mut page, report);
-    page.push_str("<h2>Latency from the planned send time, by percentile</h2>");
+    if let (Some(applications), Some(series)) = (&report.applications, series) {
+        applications::section(&mut page, report, applications, series)?;
+    }
+    page.push_str("<h2>Heartbeats: latency from the planned send time, by percentile</h2>");
     page.push_str(&latency_plot(latencies)?);
     if report.seconds.len() > 1 {
         page.push_str("<h2>Beats answered per second</h2>");
@@ -99,6 +110,9 @@ pub fn page(report: &Report, latencies: &Histogram<u64>, percentiles: &str) -> R
 }
 
 fn tiles(page: &mut String, report: &Report) {
+    if let Some(applications) = &report.applications {
+        put_tiles(page, &applications::tiles(applications));
+    }
     let ms = |us: u64| format!("{:.2} ms", us as f64 / 1e3);
     let server = report.server_cpu_us_per_beat.map_or_else(|| "?".to_owned(), |us| format!("{us:.2} µs"));
     let mut tiles = vec![
@@ -111,9 +125,13 @@ fn tiles(page: &mut String, report: &Report) {
     if let Some(ratio) = report.floor_ratio {
         tiles.push((format!("{:.0} %", ratio * 100.0), "of the transport's floor"));
     }
+    put_tiles(page, &tiles);
+}
+
+fn put_tiles(page: &mut String, tiles: &[(String, &'static str)]) {
     page.push_str("<div class=\"tiles\">");
     for (value, name) in tiles {
-        let _ = write!(page, "<div class=\"tile\"><b>{}</b><span>{name}</span></div>", escaped(&value));
+        let _ = write!(page, "<div class=\"tile\"><b>{}</b><span>{name}</span></div>", escaped(value));
     }
     page.push_str("</div>");
 }
@@ -158,8 +176,13 @@ fn latency_plot(latencies: &Histogram<u64>) -> Result<String, PlotError> {
 }
 
 fn rate_plot(points: &[Point]) -> Result<String, PlotError> {
-    let high = points.iter().map(|point| point.beats_per_second).fold(1.0, f64::max) * 1.15;
-    time_plot(points, 0.0..high, &|rate| short(*rate), &[(SERVER, &|point| point.beats_per_second)])
+    rate_of(points, &|point| point.beats_per_second)
+}
+
+/// A rate over time.
+fn rate_of(points: &[Point], rate: &dyn Fn(&Point) -> f64) -> Result<String, PlotError> {
+    let high = points.iter().map(rate).fold(1.0, f64::max) * 1.15;
+    time_plot(points, 0.0..high, &|rate| short(*rate), &[(SERVER, rate)])
 }
 
 fn cpu_plot(points: &[Point]) -> Result<String, PlotError> {

@@ -2,6 +2,7 @@
 //!
 //! | module | what is in it |
 //! |---|---|
+//! | [`application`] | the ApplicationMasters and clients, pure |
 //! | [`cli`] | the commands and their flags |
 //! | [`fleet`] | the NodeManagers, pure; shared with the simulator |
 //! | [`driver`] | the fleet against a ResourceManager over QUIC |
@@ -12,6 +13,7 @@
 //! | [`proc`] | CPU time, memory and lost datagrams, from the kernel |
 #![forbid(unsafe_code)]
 
+pub mod application;
 pub mod cli;
 pub mod driver;
 pub mod fleet;

@@ -3,6 +3,8 @@
 //! Invariants: keys are only ever added; times are microseconds unless the key says otherwise; what was lost is in the
 //! verdict and in the exit code, never in small print.
 
+mod applications;
+
 use std::time::Duration;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
@@ -13,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::driver::{RunOutcome, RunSpec, Sample};
 use crate::floor::{FloorOutcome, FloorSpec};
 use crate::proc::Machine;
+
+use applications::Faults;
+pub use applications::{ApplicationsReport, QueueUse};
 
 /// What the keys mean; a change that is more than an added key gets a new number.
 pub const SCHEMA: &str = "heddle-loadgen/1";
@@ -64,6 +69,12 @@ pub struct Point {
     pub client_cpu_cores: f64,
     /// Nodes registered.
     pub registered: u32,
+    /// Grants per second.
+    #[serde(default)]
+    pub grants_per_second: f64,
+    /// ApplicationMasters that live.
+    #[serde(default)]
+    pub masters: u32,
 }
 
 impl From<&Sample> for Point {
@@ -74,6 +85,8 @@ impl From<&Sample> for Point {
             server_cpu_cores: rounded(sample.server_cores, 3),
             client_cpu_cores: rounded(sample.client_cores, 3),
             registered: sample.registered,
+            grants_per_second: rounded(sample.grants_per_second, 1),
+            masters: sample.masters,
         }
     }
 }
@@ -199,6 +212,9 @@ pub struct Report {
     pub errors: Vec<String>,
     /// Once a second.
     pub seconds: Vec<Point>,
+    /// What is reported of applications, in the same object; absent in a run without any.
+    #[serde(flatten, skip_serializing_if = "Option::is_none", default)]
+    pub applications: Option<Box<ApplicationsReport>>,
 }
 
 /// Digits enough for people; a report is read more often than it is calculated with.
@@ -317,8 +333,17 @@ impl Report {
             limited_by: None,
             errors,
             seconds: outcome.samples.iter().map(Point::from).collect(),
+            applications: None,
         };
+        if let Some(applications) = &outcome.applications {
+            let texts = applications.0.masters.texts.iter().chain(&applications.0.clients.texts);
+            report.errors.extend(texts.cloned());
+            report.applications = Some(Box::new(ApplicationsReport::of(outcome, applications)));
+        }
         report.judge(spec);
+        if let (Some(numbers), Some((seen, _))) = (&report.applications, &outcome.applications) {
+            report.lost.extend(numbers.losses(spec, seen.is_done, Faults::of(seen)));
+        }
         report
     }
 
@@ -384,6 +409,7 @@ impl Report {
             limited_by: None,
             errors: Vec::new(),
             seconds: Vec::new(),
+            applications: None,
         };
         report.limited_by = report.limit();
         report
@@ -412,6 +438,29 @@ impl Report {
             })
             .collect();
         Some((middle, report))
+    }
+
+    /// The report of the three runs of `allocate`: that of the first, with latencies of calls from the second and of free
+    /// capacity from the third; and what was lost in any of them.
+    #[must_use]
+    pub fn of_allocate(closed: Self, opened: Self, full: Self) -> Self {
+        let mut report = closed;
+        let parts = [("closed loop", &report), ("open loop", &opened), ("full cluster", &full)];
+        let lost = parts
+            .iter()
+            .flat_map(|(name, part)| part.lost.iter().map(move |text| format!("{name}: {text}")))
+            .collect();
+        let errors = parts
+            .iter()
+            .flat_map(|(_, part)| part.errors.iter().cloned())
+            .collect::<std::collections::BTreeSet<_>>();
+        (report.lost, report.errors) = (lost, errors.into_iter().collect());
+        if let (Some(sum), Some(opened), Some(full)) =
+            (report.applications.as_mut(), opened.applications, full.applications)
+        {
+            sum.take_latencies(&opened, &full);
+        }
+        report
     }
 
     /// Says what was lost and who was the limit.
@@ -518,6 +567,9 @@ impl Report {
         }
         if let Some(ratio) = self.floor_ratio {
             lines.push(("share of the floor", format!("{ratio:.3}  (rounds {:?})", self.floor_ratios)));
+        }
+        if let Some(applications) = &self.applications {
+            lines.extend(applications.lines());
         }
         lines
     }

@@ -1,5 +1,5 @@
 //! What can be wrong with configuration, always with the key, the value, where it came from and what is accepted.
-//! Owns: [`ConfigError`], [`ConfigErrors`]. Called by: everything in `config`, and `cli` to show them. Thread: any.
+//! Owns: [`ConfigError`], [`ConfigErrors`], [`ConfigWarning`]. Called by: everything in `config`, and `cli` to show them. Thread: any.
 //! Does not: decide what is accepted.
 
 use core::fmt;
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::hadoop::Property;
 use super::source::Origin;
 
 /// One thing that is wrong.
@@ -21,13 +22,15 @@ pub enum ConfigError {
         /// The system's reason.
         reason: String,
     },
-    /// A file that is not TOML.
-    #[error("{}:{line} is not TOML: {reason}", path.display())]
+    /// A file that is not of its format.
+    #[error("{}:{line} is not {format}: {reason}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
+        /// TOML or XML.
+        format: &'static str,
         /// What the parser said.
         reason: String,
     },
@@ -73,6 +76,43 @@ pub enum ConfigError {
         /// What would be accepted.
         accepted: &'static str,
     },
+}
+
+/// Something that is not wrong and not what its writer may think either: a key that has no effect, a value that is
+/// converted, a name that is ambiguous.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{key} is {value:?} ({origin}): {text}")]
+#[non_exhaustive]
+pub struct ConfigWarning {
+    /// Where it stands.
+    pub origin: Origin,
+    /// The key, as its writer knows it.
+    pub key: String,
+    /// Its value, shortened.
+    pub value: String,
+    /// What becomes of it, and what to write instead.
+    pub text: String,
+}
+
+impl ConfigWarning {
+    pub(super) fn new(property: &Property, text: impl Into<String>) -> Self {
+        Self {
+            origin: property.origin.clone(),
+            key: property.shown().to_owned(),
+            value: shortened(property.trimmed()),
+            text: text.into(),
+        }
+    }
+}
+
+/// What is told of a value: long ones are cut.
+pub(super) fn shortened(value: &str) -> String {
+    const CHARS_MAX: usize = 100;
+    let mut text: String = value.chars().take(CHARS_MAX).collect();
+    if text.len() < value.len() {
+        text.push('…');
+    }
+    text
 }
 
 /// Everything that is wrong, so that it can be put right in one go. Never empty.

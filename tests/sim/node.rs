@@ -154,6 +154,8 @@ impl SimNode {
             capacities: capacities(),
             pace: Pace::Told,
             retry_after_ms: habits.retry_after_ms,
+            runs_applications: false,
+            start_time_ms: None,
         };
         Fleet::new(spec, seed)
     }

@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use jiff::Timestamp;
 
 use super::FileArgs;
-use crate::driver::Slice;
+use crate::driver::{ApplicationSeries, Slice};
 use crate::report::{Report, percentile_text};
 use crate::{hlog, html};
 
@@ -53,6 +53,8 @@ pub(super) const ECHOES: &str = "Latencies of a bare QUIC echo from write to ech
 pub(super) struct Hlog<'a> {
     pub what: &'static str,
     pub slices: &'a [Slice],
+    /// Of applications, where there were any.
+    pub series: Option<&'a ApplicationSeries>,
     pub base: SystemTime,
     pub slice: Duration,
 }
@@ -77,11 +79,11 @@ pub(super) fn give(
     }
     let percentiles = percentile_text(latencies);
     if let Some(path) = &files.html {
-        write(path, html::page(report, latencies, &percentiles)?.as_bytes())?;
+        write(path, html::page(report, latencies, log.series, &percentiles)?.as_bytes())?;
     }
     if let Some(path) = &files.hlog {
         let mut bytes = Vec::new();
-        hlog::write(&mut bytes, log.what, log.slices, log.base, log.slice)?;
+        hlog::write(&mut bytes, log.what, log.slices, log.series, log.base, log.slice)?;
         write(path, &bytes)?;
     }
     if let Some(path) = &files.percentiles {

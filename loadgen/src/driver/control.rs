@@ -4,7 +4,7 @@
 //!
 //! Every field is read and written relaxed: each is a fact on its own, and a millisecond's delay changes nothing.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 /// How far a run is.
@@ -75,6 +75,13 @@ pub(super) struct Status {
     pub stopped: AtomicU32,
     /// Beats answered since the start.
     pub answered: AtomicU64,
+    /// Grants since the start.
+    pub grants: AtomicU64,
+    /// ApplicationMasters that live and were registered.
+    pub masters: AtomicU32,
+    /// Applications that ended, as their clients see them, and whether all have.
+    pub applications_ended: AtomicU64,
+    pub is_done: AtomicBool,
     pub connects_failed: AtomicU64,
     pub connections_lost: AtomicU64,
 }

@@ -13,6 +13,7 @@ use heddle_wire::{FrameDecoder, FrameError};
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream};
 use thiserror::Error;
 
+use super::applications::{Applications, Kind};
 use super::control::Stage;
 use super::worker::Worker;
 use crate::fleet::{Outcome, Pace, WrittenKind};
@@ -59,9 +60,11 @@ pub(super) struct Link {
     pub is_dirty: bool,
     /// It was connected once: its nodes are started.
     pub was_connected: bool,
+    /// It is to be connected. Links of ApplicationMasters only once one lives there.
+    pub is_wanted: bool,
     /// Failed attempts since it was connected last.
     pub attempts: u32,
-    /// Nodes that fell due while it was not connected.
+    /// Nodes, ApplicationMasters or applications that fell due while it was not connected.
     pub waiting: Vec<u32>,
     /// Frames received and stream frames sent when the path was last seen alive, and since when nothing came although
     /// something was sent.
@@ -205,6 +208,11 @@ fn take_in(
     context: &mut Context<'_>,
 ) -> Result<(), FrameError> {
     let now_us = worker.control.now_us();
+    if let Some(applications) = worker.applications.as_ref()
+        && worker.kind(index) != Kind::Node
+    {
+        return take_in_other(worker, applications, index, bytes, decoder, context);
+    }
     let goes_on =
         worker.plan.pace == Pace::Max && worker.is_kicked.get() && worker.control.stage() < Stage::Drain;
     let mut fleet = worker.fleet.borrow_mut();
@@ -252,5 +260,43 @@ fn take_in(
     if in_piece > 0 {
         let _ = link.poll_flush(context);
     }
+    drop(link);
+    if let Some(applications) = worker.applications.as_ref() {
+        applications.exchange(worker, &mut fleet, &mut recorder, now_us);
+    }
+    Ok(())
+}
+
+/// Hands every frame of `bytes` to the ApplicationMasters or clients of the link.
+fn take_in_other(
+    worker: &Worker,
+    applications: &Applications,
+    index: usize,
+    bytes: &[u8],
+    decoder: &mut FrameDecoder,
+    context: &mut Context<'_>,
+) -> Result<(), FrameError> {
+    let (now_us, kind) = (worker.control.now_us(), worker.kind(index));
+    let goes_on = worker.control.stage() < Stage::Drain;
+    {
+        let mut link = worker.link(index);
+        let mut rest = bytes;
+        loop {
+            match decoder.next_frame(&mut rest) {
+                Ok(Some(frame)) => {
+                    let out = goes_on.then(|| link.out());
+                    applications.handle_frame(kind, now_us, &frame, out);
+                }
+                Ok(None) => break,
+                Err(error @ FrameError::UnknownOpcode { .. }) => worker.note_error(&error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        let _ = link.poll_flush(context);
+    }
+    let mut fleet = worker.fleet.borrow_mut();
+    let mut recorder = worker.recorder.borrow_mut();
+    recorder.bytes_received += bytes.len() as u64;
+    applications.exchange(worker, &mut fleet, &mut recorder, now_us);
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! Invariants: set-up is in no number but the handshake and registration ones; a beat that is never answered is in the
 //! histogram with the time it waited and in [`RunOutcome::dropped`].
 
+mod applications;
 mod control;
 mod faults;
 mod link;
@@ -27,10 +28,12 @@ use thiserror::Error;
 
 use crate::fleet::{APPLICATION_NODES, Capacities, FleetCounters, FleetSpec, Pace};
 use crate::proc;
+pub use applications::{ApplicationLoad, ApplicationsOutcome};
+use applications::{ApplicationPlan, Mailboxes};
 use control::{Control, Stage, Status};
 use faults::Victims;
 pub use faults::{Fault, Interval, ScriptError, parse_duration, parse_kill, parse_pause};
-pub use recorder::{LATENCY_US_MAX, Slice, latency_histogram};
+pub use recorder::{ApplicationSeries, LATENCY_US_MAX, Series, Slice, latency_histogram};
 use sampler::Sampler;
 pub(crate) use sampler::{memory, memory_at_rest};
 use worker::{WorkerError, WorkerPlan, WorkerResult};
@@ -90,6 +93,18 @@ pub struct RunSpec {
     pub seed: u64,
     /// Say farewell at the end.
     pub unregisters: bool,
+    /// Applications beside the nodes; `None` = the nodes invent their containers.
+    pub applications: Option<ApplicationLoad>,
+}
+
+/// With which certificates a run connects.
+#[derive(Clone, Debug)]
+pub struct Identities {
+    /// Speaks for every node.
+    pub nodes: Identity,
+    /// Users who submit, in the order of [`SimulatedClient::users`](crate::application::SimulatedClient::users), or one for
+    /// all; the first also carries ApplicationMasters. May be empty in a run without applications.
+    pub clients: Vec<Identity>,
 }
 
 /// A ResourceManager to drive, as far as the driver cares.
@@ -132,6 +147,10 @@ pub struct Sample {
     pub client_cores: f64,
     /// Nodes registered.
     pub registered: u32,
+    /// Grants per second.
+    pub grants_per_second: f64,
+    /// ApplicationMasters that live.
+    pub masters: u32,
 }
 
 /// A kill of the ResourceManager.
@@ -199,6 +218,10 @@ pub struct RunOutcome {
     pub restart: Option<Restart>,
     /// First few error texts.
     pub errors: Vec<String>,
+    /// What applications gave, and when the window they are measured in began, microseconds.
+    pub applications: Option<(ApplicationsOutcome, ApplicationSeries)>,
+    /// When the measurement began, microseconds since the run's start: samples of the queues count from there.
+    pub from_us: u64,
 }
 
 /// A run that gives no numbers.
@@ -220,6 +243,18 @@ pub enum RunError {
         registered: u32,
         /// Of so many.
         nodes: u32,
+    },
+    /// The ApplicationMasters that the measurement needs did not come up.
+    #[error(
+        "only {masters} of {wanted} ApplicationMasters came up, nothing more within {STALLED_AFTER:?}: {reason}"
+    )]
+    Masters {
+        /// So many registered.
+        masters: u32,
+        /// Of so many.
+        wanted: u32,
+        /// What was said.
+        reason: String,
     },
     /// The ResourceManager ended.
     #[error("the ResourceManager ended: {0}")]
@@ -244,19 +279,21 @@ pub enum RunError {
 /// [`RunError`]; whatever can still be measured is no error but a number in the outcome.
 pub fn run(
     spec: &RunSpec,
-    identity: &Identity,
+    identities: &Identities,
     target: &mut dyn Target,
     progress: &mut dyn Progress,
 ) -> Result<RunOutcome, RunError> {
     let address = target.address();
     let nodes_per_connection = spec.nodes.div_ceil(spec.connections.max(1));
-    let client = quic::client_config(identity, nodes_per_connection)?;
+    let client = quic::client_config(&identities.nodes, nodes_per_connection)?;
     let control = Arc::new(Control::new());
     let server_rss_base = memory_at_rest(target);
-    let threads = Threads::start(plans(spec, address, &client), &control)?;
+    let mut plans = plans(spec, address, &client);
+    add_applications(spec, identities, &mut plans)?;
+    let threads = Threads::start(plans, &control)?;
     let mut main = Main { spec, target, progress, control, threads, sampler: Sampler::default() };
     let ramp = main.ramp()?;
-    main.warm_up();
+    main.warm_up()?;
     let window = main.measure()?;
     let server_rss = memory(main.target.pid());
     main.control.set_stage(Stage::Drain);
@@ -291,6 +328,8 @@ pub fn run(
         samples: window.samples,
         restart: window.restart,
         errors: Vec::new(),
+        applications: None,
+        from_us: window.from_us,
     };
     results.into_iter().for_each(|result| outcome.merge(result));
     Ok(outcome)
@@ -311,17 +350,12 @@ impl RunOutcome {
         if let Err(error) = self.latencies.add(&result.latencies) {
             unreachable!("{error}");
         }
-        for slice in result.slices {
-            match self.slices.iter_mut().find(|known| known.index == slice.index) {
-                Some(known) => {
-                    if let Err(error) = known.latencies.add(&slice.latencies) {
-                        unreachable!("{error}");
-                    }
-                }
-                None => self.slices.push(slice),
-            }
+        recorder::merge_slices(&mut self.slices, &result.slices);
+        if let Some((outcome, series)) = result.applications {
+            let (sum, sums) = self.applications.get_or_insert_default();
+            sum.merge(outcome);
+            sums.merge(&series);
         }
-        self.slices.sort_by_key(|slice| slice.index);
         for text in result.errors {
             if !self.errors.contains(&text) {
                 self.errors.push(text);
@@ -362,6 +396,8 @@ fn plans(spec: &RunSpec, address: SocketAddr, client: &quinn::ClientConfig) -> V
                 capacities: spec.capacities.clone(),
                 pace,
                 retry_after_ms: 5_000.max((interval_us / 1_000) as u32 * 2),
+                runs_applications: spec.applications.is_some(),
+                start_time_ms: spec.applications.is_some().then(heddle::runtime::clock::unix_time_ms),
             },
             seed: spec.seed ^ u64::from(first_node),
             links: links.clamp(1, nodes as usize),
@@ -373,10 +409,39 @@ fn plans(spec: &RunSpec, address: SocketAddr, client: &quinn::ClientConfig) -> V
             dead_after_us: dead_after.as_micros() as u64,
             faults: spec.faults.iter().copied().zip(victims.iter().copied()).collect(),
             unregisters: spec.unregisters,
+            applications: None,
         });
         first_node += nodes;
     }
     plans
+}
+
+/// Windows of connections that carry ApplicationMasters: as of so many nodes.
+const MASTER_WINDOW_NODES: u32 = 4_096;
+
+/// Gives every thread its ApplicationMasters, and the first one the clients.
+fn add_applications(
+    spec: &RunSpec,
+    identities: &Identities,
+    plans: &mut [WorkerPlan],
+) -> Result<(), RunError> {
+    let (Some(load), Some(first)) = (&spec.applications, identities.clients.first()) else { return Ok(()) };
+    let am_client = quic::client_config(first, MASTER_WINDOW_NODES)?;
+    let threads = plans.len();
+    let mailboxes = Arc::new(Mailboxes::new(threads));
+    for (thread, plan) in plans.iter_mut().enumerate() {
+        let clients = if thread == 0 { identities.clients.as_slice() } else { &[] };
+        let clients = clients.iter().map(|identity| quic::client_config(identity, MASTER_WINDOW_NODES));
+        plan.applications = Some(ApplicationPlan {
+            load: load.clone(),
+            am_links: (load.am_connections as usize).div_ceil(threads).max(1),
+            am_client: am_client.clone(),
+            clients: clients.collect::<Result<_, _>>()?,
+            mailboxes: Arc::clone(&mailboxes),
+            thread,
+        });
+    }
+    Ok(())
 }
 
 type ClientThread = JoinHandle<Result<WorkerResult, WorkerError>>;
@@ -408,6 +473,15 @@ impl Threads {
 
     fn sum(&self, field: impl Fn(&Status) -> &std::sync::atomic::AtomicU32) -> u32 {
         self.statuses().map(|status| field(status).load(Relaxed)).sum()
+    }
+
+    fn grants(&self) -> u64 {
+        self.statuses().map(|status| status.grants.load(Relaxed)).sum()
+    }
+
+    /// True when every application has ended.
+    fn is_done(&self) -> bool {
+        self.statuses().all(|status| status.is_done.load(Relaxed))
     }
 
     fn answered(&self) -> u64 {
@@ -459,6 +533,7 @@ struct Window {
     socket_drops: u64,
     samples: Vec<Sample>,
     restart: Option<Restart>,
+    from_us: u64,
 }
 
 impl Main<'_> {
@@ -503,14 +578,44 @@ impl Main<'_> {
         }
     }
 
-    /// One interval, so that every node has beaten once and nothing of the ramp is left.
-    fn warm_up(&self) {
+    /// One interval, so that every node has beaten once and nothing of the ramp is left; and until the ApplicationMasters are
+    /// there that have to be.
+    fn warm_up(&mut self) -> Result<(), RunError> {
         self.control.set_stage(Stage::Warm);
         let interval = match self.spec.interval {
             Interval::Every(interval) => interval,
             Interval::Max => Duration::ZERO,
         };
         std::thread::sleep(interval + Duration::from_secs(1));
+        let wanted = self.spec.applications.as_ref().map_or(0, |load| load.masters_before);
+        let mut last = (0, Instant::now());
+        loop {
+            let masters = self.threads.sum(|status| &status.masters);
+            if masters >= wanted {
+                break;
+            }
+            if let Some(reason) = self.target.ended() {
+                return Err(RunError::Ended(reason));
+            }
+            if masters != last.0 {
+                last = (masters, Instant::now());
+            }
+            if last.1.elapsed() > STALLED_AFTER {
+                self.control.set_stage(Stage::Stop);
+                let results = self.threads.join()?;
+                let texts = results
+                    .into_iter()
+                    .filter_map(|result| result.applications)
+                    .flat_map(|(it, _)| it.clients.texts.into_iter().chain(it.masters.texts));
+                let reason = texts.collect::<Vec<_>>().join("; ");
+                return Err(RunError::Masters { masters, wanted, reason });
+            }
+            std::thread::sleep(LOOK);
+        }
+        if wanted > 0 {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        Ok(())
     }
 
     fn measure(&mut self) -> Result<Window, RunError> {
@@ -526,6 +631,8 @@ impl Main<'_> {
         let mut samples = Vec::new();
         let mut restart: Option<Restart> = None;
         let mut last = (0.0, answered_before, before.clone());
+        let mut grants = self.threads.grants();
+        let until_done = self.spec.applications.as_ref().is_some_and(|load| load.until_done);
         loop {
             let elapsed_us = self.control.now_us() - from_us;
             let elapsed = Duration::from_micros(elapsed_us);
@@ -540,7 +647,10 @@ impl Main<'_> {
                     server_cores: cpu.server.saturating_sub(last.2.server).as_secs_f64() / span,
                     client_cores: cpu.client.saturating_sub(last.2.client).as_secs_f64() / span,
                     registered,
+                    grants_per_second: self.threads.grants().saturating_sub(grants) as f64 / span,
+                    masters: self.threads.sum(|status| &status.masters),
                 };
+                grants = self.threads.grants();
                 // The rest of a second at the very end is too short for a rate.
                 if span > 0.2 {
                     samples.push(sample);
@@ -572,7 +682,12 @@ impl Main<'_> {
                 self.threads.join()?;
                 return Err(RunError::Client("it ended".to_owned()));
             }
-            if elapsed_us >= duration_us {
+            // The threads publish 20 times a second; before they have begun nothing is done.
+            let is_done = until_done && elapsed > Duration::from_millis(250) && self.threads.is_done();
+            if is_done {
+                self.control.until_us.store(self.control.now_us(), Relaxed);
+            }
+            if elapsed_us >= duration_us || is_done {
                 break;
             }
             let left = Duration::from_micros(duration_us - elapsed_us);
@@ -591,6 +706,7 @@ impl Main<'_> {
             socket_drops: proc::udp_receive_buffer_errors().saturating_sub(drops_before),
             samples,
             restart,
+            from_us,
         })
     }
 

@@ -5,6 +5,8 @@
 
 use hdrhistogram::Histogram;
 
+use crate::application::{Note, NoteKind};
+
 /// Largest latency told apart, microseconds: a minute. Longer ones count as this.
 pub const LATENCY_US_MAX: u64 = 60_000_000;
 
@@ -32,6 +34,94 @@ pub struct Slice {
     pub latencies: Histogram<u64>,
 }
 
+/// Latencies of one kind, as a whole and by slice.
+#[derive(Clone, Debug)]
+pub struct Series {
+    /// All of them.
+    pub latencies: Histogram<u64>,
+    /// By slice, without empty ones.
+    pub slices: Vec<Slice>,
+    slice: Slice,
+}
+
+impl Default for Series {
+    fn default() -> Self {
+        let slice = Slice { index: 0, latencies: latency_histogram() };
+        Self { latencies: latency_histogram(), slices: Vec::new(), slice }
+    }
+}
+
+impl Series {
+    fn record(&mut self, latency_us: u64) {
+        let latency_us = latency_us.clamp(1, LATENCY_US_MAX);
+        self.latencies.saturating_record(latency_us);
+        self.slice.latencies.saturating_record(latency_us);
+    }
+
+    fn close(&mut self) {
+        if !self.slice.latencies.is_empty() {
+            let mut latencies = Histogram::new_from(&self.slice.latencies);
+            core::mem::swap(&mut latencies, &mut self.slice.latencies);
+            self.slices.push(Slice { index: self.slice.index, latencies });
+        }
+    }
+
+    /// Adds another thread's, which is closed.
+    pub(super) fn merge(&mut self, other: &Self) {
+        add(&mut self.latencies, &other.latencies);
+        merge_slices(&mut self.slices, &other.slices);
+    }
+}
+
+/// Adds histograms of the same bounds.
+fn add(sum: &mut Histogram<u64>, other: &Histogram<u64>) {
+    // Same bounds on both sides: adding cannot fail.
+    if let Err(error) = sum.add(other) {
+        unreachable!("{error}");
+    }
+}
+
+/// Adds slices to those of the same place.
+pub(super) fn merge_slices(sum: &mut Vec<Slice>, other: &[Slice]) {
+    for slice in other {
+        match sum.iter_mut().find(|known| known.index == slice.index) {
+            Some(known) => add(&mut known.latencies, &slice.latencies),
+            None => sum.push(slice.clone()),
+        }
+    }
+    sum.sort_by_key(|slice| slice.index);
+}
+
+/// Latencies of applications, by kind.
+#[derive(Clone, Debug, Default)]
+pub struct ApplicationSeries {
+    /// Allocate calls, from the planned time to the answer.
+    pub allocate: Series,
+    /// From the call that asked to the grant.
+    pub ask_to_grant: Series,
+    /// From the report of an end to the grant it made room for.
+    pub free_to_grant: Series,
+    /// From the grant to the answered beat that reported the container running.
+    pub container_start: Series,
+}
+
+impl ApplicationSeries {
+    /// Every kind.
+    #[must_use]
+    pub const fn all(&self) -> [&Series; 4] {
+        [&self.allocate, &self.ask_to_grant, &self.free_to_grant, &self.container_start]
+    }
+
+    const fn all_mut(&mut self) -> [&mut Series; 4] {
+        [&mut self.allocate, &mut self.ask_to_grant, &mut self.free_to_grant, &mut self.container_start]
+    }
+
+    /// Adds another thread's.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.all_mut().into_iter().zip(other.all()).for_each(|(sum, other)| sum.merge(other));
+    }
+}
+
 /// What a client thread measured.
 #[derive(Debug)]
 pub(super) struct Recorder {
@@ -52,6 +142,10 @@ pub(super) struct Recorder {
     /// Bytes on the streams since the start, both ways.
     pub bytes_sent: u64,
     pub bytes_received: u64,
+    /// Of applications; `None` in a run without any.
+    pub applications: Option<Box<ApplicationSeries>>,
+    /// Grants in the window.
+    pub grants: u64,
 }
 
 impl Recorder {
@@ -71,6 +165,8 @@ impl Recorder {
             late_answers: 0,
             bytes_sent: 0,
             bytes_received: 0,
+            applications: None,
+            grants: 0,
         }
     }
 
@@ -119,6 +215,31 @@ impl Recorder {
         self.slice.latencies.saturating_record(latency_us);
     }
 
+    /// Something took until now. Allocate calls count by their planned time, all else by when it was over.
+    pub(super) fn note(&mut self, now_us: u64, note: Note) {
+        let at_us = if note.kind == NoteKind::Allocate { note.since_us } else { now_us };
+        if !self.counts(at_us) {
+            return;
+        }
+        self.grants += u64::from(note.kind == NoteKind::AskToGrant);
+        if let Some(series) = self.applications.as_deref_mut() {
+            let series = match note.kind {
+                NoteKind::Allocate => &mut series.allocate,
+                NoteKind::AskToGrant => &mut series.ask_to_grant,
+                NoteKind::FreeToGrant => &mut series.free_to_grant,
+                NoteKind::ContainerStart => &mut series.container_start,
+            };
+            series.record(now_us.saturating_sub(note.since_us));
+        }
+    }
+
+    /// An allocate call was not answered until the run ended: it waited at least this long. False where it does not count.
+    pub(super) fn waited(&mut self, now_us: u64, planned_us: u64) -> bool {
+        let counts = self.counts(planned_us);
+        self.note(now_us, Note { kind: NoteKind::Allocate, since_us: planned_us });
+        counts
+    }
+
     /// Closes slices that are over. Cost: one new histogram per slice.
     pub(super) fn roll(&mut self, now_us: u64) {
         if now_us < self.from_us {
@@ -128,6 +249,9 @@ impl Recorder {
         if index > self.slice.index {
             self.close();
             self.slice.index = index;
+            if let Some(series) = self.applications.as_deref_mut() {
+                series.all_mut().into_iter().for_each(|series| series.slice.index = index);
+            }
         }
     }
 
@@ -137,6 +261,9 @@ impl Recorder {
             let mut latencies = Histogram::new_from(&self.slice.latencies);
             core::mem::swap(&mut latencies, &mut self.slice.latencies);
             self.slices.push(Slice { index: self.slice.index, latencies });
+        }
+        if let Some(series) = self.applications.as_deref_mut() {
+            series.all_mut().into_iter().for_each(Series::close);
         }
     }
 }

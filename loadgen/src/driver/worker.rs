@@ -17,11 +17,12 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
+use super::applications::{ApplicationPlan, Applications, ApplicationsOutcome, Kind};
 use super::control::{Control, Stage, Status};
 use super::faults::{Fault, Victims};
 use super::link::{Link, serve};
 use super::quic::{self, EndpointError};
-use super::recorder::{Recorder, Slice};
+use super::recorder::{ApplicationSeries, Recorder, Slice};
 use crate::fleet::{Fleet, FleetCounters, FleetSpec, NodeState, Pace, WrittenKind};
 
 /// How often what is due is sent. tokio's timer has this granularity.
@@ -67,6 +68,8 @@ pub(super) struct WorkerPlan {
     pub faults: Vec<(Fault, Victims)>,
     /// Say farewell at the end.
     pub unregisters: bool,
+    /// ApplicationMasters and clients, where there are any.
+    pub applications: Option<ApplicationPlan>,
 }
 
 /// What a client thread measured.
@@ -85,6 +88,7 @@ pub(super) struct WorkerResult {
     pub unanswered: u64,
     pub interval_ms_max: u32,
     pub errors: Vec<String>,
+    pub applications: Option<(ApplicationsOutcome, ApplicationSeries)>,
 }
 
 /// A client thread that could not start.
@@ -112,6 +116,7 @@ pub(super) struct Worker {
     /// Closed loop has begun.
     pub is_kicked: Cell<bool>,
     errors: RefCell<Vec<String>>,
+    pub applications: Option<Applications>,
 }
 
 /// Runs a client thread to its end.
@@ -126,6 +131,9 @@ pub(super) fn run(
         .map_err(WorkerError::Runtime)?;
     runtime.block_on(async {
         let worker = Rc::new(Worker::new(plan, control, status)?);
+        // The first client looks at the queues; other links of clients and ApplicationMasters are made when there are some.
+        let is_wanted = |index: &usize| matches!(worker.kind(*index), Kind::Node | Kind::Client(0));
+        (0..worker.links.len()).filter(is_wanted).for_each(|index| worker.want(index));
         for _ in 0..worker.plan.handshakes.clamp(1, worker.links.len().max(1)) {
             tokio::task::spawn_local(connector(Rc::clone(&worker)));
         }
@@ -137,23 +145,44 @@ pub(super) fn run(
 impl Worker {
     fn new(plan: WorkerPlan, control: Arc<Control>, status: Arc<Status>) -> Result<Self, WorkerError> {
         let local = quic::local_for(plan.address);
-        let endpoints = (0..quic::endpoint_count(plan.links))
+        let applications =
+            plan.applications.clone().map(|applications| Applications::new(applications, plan.seed));
+        let links = plan.links + applications.as_ref().map_or(0, Applications::links);
+        let mut recorder = Recorder::new(plan.interval_us, plan.slice_us);
+        recorder.applications = applications.is_some().then(Box::default);
+        let endpoints = (0..quic::endpoint_count(links))
             .map(|_| quic::endpoint(local, None))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             fleet: RefCell::new(Fleet::new(plan.fleet.clone(), plan.seed)),
-            recorder: RefCell::new(Recorder::new(plan.interval_us, plan.slice_us)),
-            links: (0..plan.links).map(|_| RefCell::default()).collect(),
-            queue: RefCell::new((0..plan.links).collect()),
+            recorder: RefCell::new(recorder),
+            links: (0..links).map(|_| RefCell::default()).collect(),
+            queue: RefCell::default(),
             queue_grew: Notify::new(),
             buffer: RefCell::new(vec![0; READ_SIZE].into_boxed_slice()),
             is_kicked: Cell::new(false),
             errors: RefCell::default(),
+            applications,
             endpoints,
             plan,
             control,
             status,
         })
+    }
+
+    /// Whose frames a link carries.
+    pub(super) fn kind(&self, index: usize) -> Kind {
+        match (index.checked_sub(self.plan.links), &self.applications) {
+            (Some(place), Some(applications)) => applications.kind(place),
+            _ => Kind::Node,
+        }
+    }
+
+    /// A link is needed from now on.
+    pub(super) fn want(&self, index: usize) {
+        if !core::mem::replace(&mut self.link(index).is_wanted, true) {
+            self.enqueue(index);
+        }
     }
 
     pub(super) fn link(&self, index: usize) -> RefMut<'_, Link> {
@@ -202,6 +231,13 @@ impl Worker {
             fleet.due(now_us, DUE_PER_TICK_MAX, &mut tick.due);
             self.send_due(tick, &mut fleet, &mut recorder, now_us);
         }
+        if let Some(applications) = &self.applications {
+            if stage == Stage::Drain && tick.drain_us.is_none() && self.plan.unregisters {
+                applications.quit(now_us);
+            }
+            applications.tick(self, &mut fleet, &mut recorder, now_us, &mut tick.dirty);
+            self.flush_dirty(tick);
+        }
         if now_us >= tick.publish_us {
             tick.publish_us = now_us + 50_000;
             self.publish(&fleet);
@@ -211,7 +247,11 @@ impl Worker {
             Stage::Stop => true,
             Stage::Drain => {
                 let drain_us = *tick.drain_us.get_or_insert(now_us + DRAIN.as_micros() as u64);
-                now_us >= drain_us || fleet.outstanding(recorder.until_us).next().is_none()
+                let is_settled = || {
+                    let applications = self.applications.as_ref();
+                    applications.is_none_or(|it| it.is_settled(recorder.until_us, self.plan.unregisters))
+                };
+                now_us >= drain_us || (fleet.outstanding(recorder.until_us).next().is_none() && is_settled())
             }
             _ => false,
         }
@@ -240,6 +280,10 @@ impl Worker {
                 tick.dirty.push(index);
             }
         }
+        self.flush_dirty(tick);
+    }
+
+    fn flush_dirty(&self, tick: &mut Tick) {
         for index in tick.dirty.drain(..) {
             let mut link = self.link(index);
             link.is_dirty = false;
@@ -295,12 +339,21 @@ impl Worker {
         status.registered.store(fleet.registered(), Relaxed);
         status.stopped.store(fleet.stopped(), Relaxed);
         status.answered.store(fleet.counters().beats_answered, Relaxed);
+        if let Some(applications) = &self.applications {
+            let (grants, masters, ended, is_done) = applications.status();
+            status.grants.store(grants, Relaxed);
+            status.masters.store(masters, Relaxed);
+            status.applications_ended.store(ended, Relaxed);
+            status.is_done.store(is_done, Relaxed);
+        }
     }
 
     async fn connect(self: &Rc<Self>, index: usize) -> Result<(), String> {
         let endpoint = &self.endpoints[index % self.endpoints.len()];
+        let kind = self.kind(index);
+        let config = self.applications.as_ref().and_then(|applications| applications.config(kind));
         let connecting = endpoint
-            .connect_with(self.plan.client.clone(), self.plan.address, SERVER_NAME)
+            .connect_with(config.unwrap_or(&self.plan.client).clone(), self.plan.address, SERVER_NAME)
             .map_err(|error| error.to_string())?;
         let connection = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
             .await
@@ -309,7 +362,13 @@ impl Worker {
         let (send, recv) = connection.open_bi().await.map_err(|error| error.to_string())?;
         let now_us = self.control.now_us();
         let mut due = Vec::new();
-        {
+        if let (Some(applications), true) = (&self.applications, kind != Kind::Node) {
+            let mut link = self.link(index);
+            let is_again = link.was_connected;
+            link.connected(connection, send);
+            applications.connected(kind, &mut link, is_again, now_us);
+            link.flush();
+        } else {
             let mut link = self.link(index);
             let mut fleet = self.fleet.borrow_mut();
             if link.was_connected {
@@ -332,7 +391,9 @@ impl Worker {
             }
             link.flush();
         }
-        self.status.connected.fetch_add(1, Relaxed);
+        if kind == Kind::Node {
+            self.status.connected.fetch_add(1, Relaxed);
+        }
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let end = serve(Rc::clone(&worker), index, recv).await;
@@ -343,7 +404,9 @@ impl Worker {
 
     /// A connection ended: it is to be made again, its nodes keep what they have.
     fn lost(&self, index: usize, reason: &str) {
-        self.status.connected.fetch_sub(1, Relaxed);
+        if self.kind(index) == Kind::Node {
+            self.status.connected.fetch_sub(1, Relaxed);
+        }
         self.link(index).disconnected();
         if self.control.stage() < Stage::Drain {
             self.status.connections_lost.fetch_add(1, Relaxed);
@@ -359,6 +422,7 @@ impl Worker {
 
     async fn finish(&self) -> WorkerResult {
         let mut unanswered = 0;
+        let applications;
         {
             let mut recorder = self.recorder.borrow_mut();
             let fleet = self.fleet.borrow();
@@ -367,6 +431,7 @@ impl Worker {
                 unanswered += 1;
                 recorder.unanswered(now_us, fleet.planned_us(node));
             }
+            applications = self.applications.as_ref().map(|it| it.finish(&mut recorder, now_us));
             recorder.close();
         }
         let counters = self.fleet.borrow().counters().clone();
@@ -390,12 +455,15 @@ impl Worker {
             unanswered,
             interval_ms_max: self.fleet.borrow().interval_ms_max(),
             errors: self.errors.borrow().clone(),
+            applications: applications.map(|outcome| {
+                (outcome, recorder.applications.take().map(|series| *series).unwrap_or_default())
+            }),
         }
     }
 
     /// Un-registers every node, so that a ResourceManager that lives on does not keep them.
     async fn say_farewell(&self) {
-        for index in 0..self.links.len() {
+        for index in 0..self.plan.links {
             {
                 let mut link = self.link(index);
                 let mut fleet = self.fleet.borrow_mut();

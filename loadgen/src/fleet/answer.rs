@@ -4,7 +4,9 @@
 //! Invariants: only the answer to the request that is out moves a node on; orders are carried out at most once.
 
 use heddle_wire::frame::Frame;
-use heddle_wire::record::{ArchivedNodeAction, ArchivedSignalContainerCommand, ContainerUpdate};
+use heddle_wire::record::{
+    ArchivedNodeAction, ArchivedSignalContainerCommand, ContainerLaunch, ContainerUpdate,
+};
 use heddle_wire::resource_tracker::{
     ArchivedNodeCommands, ArchivedNodeUpdates, NodeHeartbeatResponse, RegisterNodeManagerResponse,
 };
@@ -77,7 +79,7 @@ impl Fleet {
         }
         let node = (header.correlation_id & 0xffff_ffff) as u32;
         if header.flags.is_push() {
-            return self.handle_push(frame);
+            return self.handle_push(now_us, frame);
         }
         if node >= self.len() {
             return self.unexpected(None);
@@ -161,7 +163,7 @@ impl Fleet {
         }
         if answer.commands.is_some() || answer.updates.is_some() || !self.containers.is_empty() {
             self.settle(node);
-            self.take_in(node, answer.commands.as_deref(), answer.updates.as_deref());
+            self.take_in(now_us, node, answer.commands.as_deref(), answer.updates.as_deref());
         }
         let row = &mut self.rows[node as usize];
         row.token_sequence = answer.token_sequence.to_native();
@@ -205,7 +207,7 @@ impl Fleet {
 
     fn settle(&mut self, node: u32) {
         if let Some(containers) = self.containers.get_mut(node as usize) {
-            containers.settle();
+            containers.settle(self.host.as_deref_mut().map(|host| &mut host.handover().notes));
         }
     }
 
@@ -280,6 +282,13 @@ impl Fleet {
         row.planned_us = now_us + u64::from(answer.next_heartbeat_ms.to_native()) * 1_000;
         self.by_handle.insert(row.handle, node);
         self.settle(node);
+        if let Some(host) = self.host.as_deref_mut() {
+            if let Some(key) = answer.container_token_master_key.as_ref() {
+                host.learn(key.key_id.to_native(), &key.bytes);
+            }
+            let capability = self.spec.capacities.of(self.spec.first_node + node).to_resource();
+            host.registered(node, &capability, self.containers[node as usize].used());
+        }
         if self.spec.pace == Pace::Told {
             self.wheel.link(&mut self.rows, node);
         } else {
@@ -288,7 +297,7 @@ impl Fleet {
         Answer { node: Some(node), outcome: Outcome::Registered }
     }
 
-    fn handle_push(&mut self, frame: &Frame<'_>) -> Answer {
+    fn handle_push(&mut self, now_us: u64, frame: &Frame<'_>) -> Answer {
         let node = self.by_handle.get(&frame.header.routing_key).copied();
         let (Some(node), Opcode::NodeHeartbeat) = (node, frame.header.opcode) else {
             return self.unexpected(node);
@@ -302,7 +311,7 @@ impl Fleet {
             // A node acts on RESYNC at its next beat, which is told the same.
             ArchivedNodeAction::Normal | ArchivedNodeAction::Resync => {}
         }
-        self.take_in(node, push.commands.as_deref(), push.updates.as_deref());
+        self.take_in(now_us, node, push.commands.as_deref(), push.updates.as_deref());
         Answer { node: Some(node), outcome: Outcome::Pushed }
     }
 
@@ -337,17 +346,21 @@ impl Fleet {
     /// Orders and new facts, from an answer or a push.
     fn take_in(
         &mut self,
+        now_us: u64,
         node: u32,
         commands: Option<&ArchivedNodeCommands>,
         updates: Option<&ArchivedNodeUpdates>,
     ) {
         if let Some(commands) = commands {
-            self.carry_out(node, commands);
+            self.carry_out(now_us, node, commands);
         }
         if let Some(updates) = updates {
             let row = &mut self.rows[node as usize];
             if let Some(key) = updates.container_token_master_key.as_ref() {
                 row.container_token_key_id = key.key_id.to_native();
+                if let Some(host) = self.host.as_deref_mut() {
+                    host.learn(key.key_id.to_native(), &key.bytes);
+                }
             }
             if let Some(key) = updates.nm_token_master_key.as_ref() {
                 row.nm_token_key_id = key.key_id.to_native();
@@ -358,7 +371,7 @@ impl Fleet {
         }
     }
 
-    fn carry_out(&mut self, node: u32, commands: &ArchivedNodeCommands) {
+    fn carry_out(&mut self, now_us: u64, node: u32, commands: &ArchivedNodeCommands) {
         let row = &mut self.rows[node as usize];
         let acknowledged = row.acknowledged_command;
         row.acknowledged_command = acknowledged.max(commands.last_sequence.to_native());
@@ -384,12 +397,27 @@ impl Fleet {
             }
         }
         for id in commands.containers_to_be_removed_from_nm.iter() {
-            self.counters.containers_removed += u64::from(containers.remove(&id.to_native()));
+            let id = id.to_native();
+            if containers.remove(&id) {
+                self.counters.containers_removed += 1;
+                if let Some(host) = self.host.as_deref_mut() {
+                    host.handover().removed.push(id);
+                }
+            }
         }
         for application in commands.applications_to_cleanup.iter() {
             completed += u64::from(containers.clean_up(application.to_native()));
         }
         self.counters.containers_completed += completed;
+        for order in commands.containers_to_launch.iter() {
+            // An order is carried out once, however often it is told.
+            if order.sequence.to_native() > acknowledged
+                && let Ok(order) = rkyv::deserialize::<ContainerLaunch, BoxedError>(order)
+            {
+                self.launch(now_us, node, order);
+            }
+        }
+        self.tell_of_killed(node);
     }
 }
 

@@ -8,8 +8,11 @@ use heddle_wire::limits::{CONTAINER_STATUSES_MAX, REGISTER_CONTAINERS_MAX, REPOR
 use heddle_wire::record::{
     ApplicationId, ContainerId, ContainerState, ContainerStatus, ContainerSubState, ContainerUpdate,
     ContainersDigest, EXIT_STATUS_ABORTED, EXIT_STATUS_INVALID, ExecutionType, NmContainerStatus, Resource,
+    ResourceInformation,
 };
 use heddle_wire::resource_tracker::{NodeHeartbeatDetails, NodeHeartbeatRequest};
+
+use crate::application::{Note, NoteKind};
 
 /// Exit status of a container the ResourceManager ordered killed. Source: YARN ContainerExitStatus.
 pub(super) const KILLED_BY_RESOURCEMANAGER: i32 = -106;
@@ -26,7 +29,7 @@ enum Told {
 }
 
 /// One container.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Item {
     id: ContainerId,
     memory_mb: u32,
@@ -34,6 +37,10 @@ struct Item {
     is_complete: bool,
     told: Told,
     exit_status: i32,
+    /// When its ApplicationMaster held the grant, until its start was reported; 0 for others.
+    granted_us: u64,
+    /// What it has besides memory and cores.
+    extended: Box<[ResourceInformation]>,
 }
 
 impl Item {
@@ -48,7 +55,10 @@ impl Item {
             sub_state: if self.is_complete { ContainerSubState::Done } else { ContainerSubState::Running },
             execution_type: ExecutionType::Guaranteed,
             exit_status: self.exit_status,
-            capability: Resource::new(u64::from(self.memory_mb), u32::from(self.virtual_cores)),
+            capability: Resource {
+                extended: self.extended.to_vec(),
+                ..Resource::new(u64::from(self.memory_mb), u32::from(self.virtual_cores))
+            },
             diagnostics: String::new(),
             attributes: Vec::new(),
         }
@@ -74,6 +84,10 @@ pub(super) struct Containers {
     /// Resource increases done, not yet in an answered beat; the first `increased_in_flight` are in the one that is out.
     increased: Vec<ContainerUpdate>,
     increased_in_flight: usize,
+    /// Containers of ApplicationMasters.
+    masters: Vec<ContainerId>,
+    /// Memory and cores of what was reported complete for the first time since it was asked.
+    freed: (u64, u64),
 }
 
 impl Containers {
@@ -91,11 +105,67 @@ impl Containers {
     pub(super) fn start(&mut self, id: ContainerId, memory_mb: u32, virtual_cores: u16) {
         if let Err(index) = self.items.binary_search_by(|item| item.id.cmp(&id)) {
             let (told, exit_status) = (Told::No, EXIT_STATUS_INVALID);
-            let item = Item { id, memory_mb, virtual_cores, is_complete: false, told, exit_status };
+            let item = Item {
+                id,
+                memory_mb,
+                virtual_cores,
+                is_complete: false,
+                told,
+                exit_status,
+                granted_us: 0,
+                extended: Box::default(),
+            };
             self.items.insert(index, item);
             self.digest.add(&id);
             self.is_dirty = true;
         }
+    }
+
+    /// A container was started for a grant of `granted_us`; 0 where that is not of interest.
+    pub(super) fn start_granted(&mut self, id: ContainerId, resource: &Resource, granted_us: u64) {
+        let memory_mb = u32::try_from(resource.memory_mb).unwrap_or(u32::MAX);
+        self.start(id, memory_mb, u16::try_from(resource.virtual_cores).unwrap_or(u16::MAX));
+        if let Ok(index) = self.items.binary_search_by(|item| item.id.cmp(&id)) {
+            let item = &mut self.items[index];
+            item.granted_us = granted_us;
+            item.extended = resource.extended.clone().into();
+        }
+    }
+
+    /// The container is an ApplicationMaster's: whoever plays it is told when it is killed.
+    pub(super) fn own(&mut self, id: ContainerId) {
+        self.masters.push(id);
+    }
+
+    /// Its ApplicationMaster knows of its end.
+    pub(super) fn disown(&mut self, id: &ContainerId) {
+        self.masters.retain(|master| master != id);
+    }
+
+    /// Moves the ApplicationMasters that were killed to `killed`. Cost: nothing on a node without any.
+    pub(super) fn take_killed(&mut self, killed: &mut Vec<ContainerId>) {
+        let items = &self.items;
+        self.masters.retain(|id| {
+            let found = items.binary_search_by(|item| item.id.cmp(id)).ok();
+            let runs = found.is_some_and(|index| !items[index].is_complete);
+            if !runs {
+                killed.push(*id);
+            }
+            runs
+        });
+    }
+
+    /// Memory and cores of what runs.
+    pub(super) fn used(&self) -> (u64, u64) {
+        let running = self.items.iter().filter(|item| !item.is_complete);
+        running.fold((0, 0), |sum, item| {
+            (sum.0 + u64::from(item.memory_mb), sum.1 + u64::from(item.virtual_cores))
+        })
+    }
+
+    /// Memory and cores of what the beat that was filled in last reported complete for the first time.
+    pub(super) fn freed(&mut self) -> (u64, u64) {
+        core::mem::take(&mut self.freed)
     }
 
     /// The running container at place `nth` ended by itself; `nth` is below the digest's count.
@@ -202,6 +272,10 @@ impl Containers {
         });
         for item in wanted.by_ref().take(CONTAINER_STATUSES_MAX) {
             beat.container_statuses.push(item.status());
+            if item.is_complete && item.told == Told::No {
+                self.freed.0 += u64::from(item.memory_mb);
+                self.freed.1 += u64::from(item.virtual_cores);
+            }
             item.told = Told::InFlight;
             last = Some(item.id);
         }
@@ -227,13 +301,22 @@ impl Containers {
         self.digest_in_flight = self.digest;
     }
 
-    /// The beat that was out is answered. True when it was the last part of a full report.
-    pub(super) fn settle(&mut self) -> bool {
+    /// The beat that was out is answered: starts it reported are noted. True when it was the last part of a full report.
+    pub(super) fn settle(&mut self, notes: Option<&mut Vec<Note>>) -> bool {
         if self.in_flight.is_empty() && self.report_part.is_none() && !self.is_dirty {
             return false;
         }
         let carried = self.items.iter_mut().filter(|item| item.told == Told::InFlight);
-        carried.for_each(|item| item.told = Told::Yes);
+        match notes {
+            None => carried.for_each(|item| item.told = Told::Yes),
+            Some(notes) => carried.for_each(|item| {
+                item.told = Told::Yes;
+                if item.granted_us > 0 {
+                    let since_us = core::mem::replace(&mut item.granted_us, 0);
+                    notes.push(Note { kind: NoteKind::ContainerStart, since_us });
+                }
+            }),
+        }
         self.is_dirty = self.items.iter().any(|item| item.told != Told::Yes);
         self.increased.drain(..self.increased_in_flight.min(self.increased.len()));
         self.increased_in_flight = 0;

@@ -12,6 +12,7 @@ mod answer;
 mod capacity;
 mod containers;
 mod frame;
+mod host;
 #[cfg(test)]
 pub(crate) mod model;
 mod row;
@@ -21,7 +22,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use heddle_wire::record::{
-    ApplicationAttemptId, ApplicationId, ContainerId, ContainersDigest, NodeAttribute, NodeId,
+    ApplicationAttemptId, ApplicationId, ContainerId, ContainersDigest, NodeAttribute, NodeId, NodeLabel,
 };
 use heddle_wire::resource_tracker::{
     NodeHeartbeatRequest, RegisterNodeManagerRequest, UnRegisterNodeManagerRequest,
@@ -31,10 +32,12 @@ use heddle_wire::{Flags, write_frame};
 pub use answer::{Answer, Outcome};
 pub use capacity::{Capacities, Capacity, CapacityError, GPU};
 pub use frame::PLAIN_BEAT_SIZE;
+pub use host::Handover;
 pub use row::NodeState;
 
 use containers::Containers;
 use frame::{COPY, Plain, Template, correlation_id};
+use host::Host;
 use row::{AWAITING, EXCUSED, FENCED, FULL_REPORT, PAUSED, REPEAT, Row, STALE, Stage, Wheel};
 
 /// Response ids are 31 bits wide.
@@ -86,6 +89,10 @@ pub struct FleetSpec {
     pub pace: Pace,
     /// A request without an answer is repeated after this long, ms.
     pub retry_after_ms: u32,
+    /// Containers are not invented: they are ordered by the ResourceManager and started by ApplicationMasters.
+    pub runs_applications: bool,
+    /// Time 0 of the run, milliseconds since 1970, where grants expire by it.
+    pub start_time_ms: Option<u64>,
 }
 
 impl Default for FleetSpec {
@@ -100,6 +107,8 @@ impl Default for FleetSpec {
             capacities: Capacities::default(),
             pace: Pace::Told,
             retry_after_ms: 5_000,
+            runs_applications: false,
+            start_time_ms: None,
         }
     }
 }
@@ -155,6 +164,16 @@ pub struct FleetCounters {
     pub containers_completed: u64,
     /// Completed containers the ResourceManager named for removal.
     pub containers_removed: u64,
+    /// ApplicationMasters started.
+    pub masters_launched: u64,
+    /// Tokens of containers checked: of every ApplicationMaster, and of some others.
+    pub tokens_checked: u64,
+    /// Of them wrong; what they were for was not started.
+    pub tokens_wrong: u64,
+    /// Containers not started because their grant was too old.
+    pub starts_late: u64,
+    /// Containers not started because their node was down.
+    pub starts_refused: u64,
     /// Rejects by code.
     pub rejects: BTreeMap<u16, u64>,
     /// The first few texts that came with rejects, SHUTDOWN and RESYNC.
@@ -203,7 +222,12 @@ impl FleetCounters {
             full_reports,
             containers_started,
             containers_completed,
-            containers_removed
+            containers_removed,
+            masters_launched,
+            tokens_checked,
+            tokens_wrong,
+            starts_late,
+            starts_refused
         );
         for (code, count) in &other.rejects {
             *self.rejects.entry(*code).or_default() += count;
@@ -247,11 +271,11 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    const fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) const fn below(&mut self, bound: u32) -> u32 {
         (((self.next() >> 32) * bound as u64) >> 32) as u32
     }
 
-    const fn hits(&mut self, ppm: u32) -> bool {
+    pub(crate) const fn hits(&mut self, ppm: u32) -> bool {
         ppm > 0 && self.below(1_000_000) < ppm
     }
 }
@@ -283,6 +307,8 @@ pub struct Fleet {
     /// Longest interval told, ms.
     interval_ms_max: u32,
     scratch: NodeHeartbeatRequest,
+    /// Containers that really run; `None` where they are invented.
+    host: Option<Box<Host>>,
 }
 
 impl Fleet {
@@ -306,9 +332,10 @@ impl Fleet {
             stopped: 0,
             interval_ms_max: 0,
             scratch: frame::empty_beat(&Row::new(), 0, ContainersDigest::default()),
+            host: spec.runs_applications.then(|| Box::new(Host::new(spec.nodes))),
             spec,
         };
-        if fleet.spec.containers_per_node > 0 {
+        if fleet.spec.containers_per_node > 0 || fleet.host.is_some() {
             fleet.containers.resize_with(fleet.rows.len(), Containers::default);
             for node in 0..fleet.spec.nodes {
                 (0..fleet.spec.containers_per_node).for_each(|_| fleet.start_container(node));
@@ -462,6 +489,7 @@ impl Fleet {
     ///
     /// Cost: the nodes named, and a thousandth of the rows per millisecond for leases and retries.
     pub fn due(&mut self, now_us: u64, limit: usize, due: &mut Vec<u32>) {
+        self.end_due(now_us);
         self.wheel.fire(&mut self.rows, now_us, limit, due);
         self.sweep(now_us, limit, due);
     }
@@ -470,7 +498,8 @@ impl Fleet {
     /// that `due` is called for and are not part of it.
     #[must_use]
     pub fn next_due_us(&self) -> Option<u64> {
-        self.wheel.next_us()
+        let end_us = self.host.as_deref().and_then(Host::next_end_us);
+        [self.wheel.next_us(), end_us].into_iter().flatten().min()
     }
 
     /// Looks at every row once a second: requests without an answer, leases.
@@ -496,6 +525,9 @@ impl Fleet {
                 self.counters.fences += 1;
                 if let Some(containers) = self.containers.get_mut(node) {
                     self.counters.containers_completed += u64::from(containers.kill_all());
+                    if let Some(host) = self.host.as_deref_mut() {
+                        containers.take_killed(&mut host.handover().killed);
+                    }
                 }
             }
             if row.has(AWAITING)
@@ -532,7 +564,7 @@ impl Fleet {
                 WrittenKind::Retry
             }
             Stage::Registered => {
-                self.write_beat(node, out);
+                self.write_beat(node, now_us, out);
                 WrittenKind::Beat
             }
         };
@@ -547,7 +579,7 @@ impl Fleet {
         written(kind)
     }
 
-    fn write_beat(&mut self, node: u32, out: &mut Vec<u8>) {
+    fn write_beat(&mut self, node: u32, now_us: u64, out: &mut Vec<u8>) {
         self.counters.beats_sent += 1;
         let start = out.len();
         let row = &mut self.rows[node as usize];
@@ -566,6 +598,12 @@ impl Fleet {
                 self.churn(node);
             }
             self.write_containers(node, correlation_id, response_id, out);
+            if let Some(host) = self.host.as_deref_mut() {
+                let freed = self.containers[node as usize].freed();
+                if freed != (0, 0) {
+                    host.freed(node, now_us, freed);
+                }
+            }
         }
         if self.spec.duplicate_ppm > 0 && self.chance.hits(self.spec.duplicate_ppm) {
             let end = out.len();
@@ -620,14 +658,20 @@ impl Fleet {
             http_port: 8_042,
             protocol_minor: heddle_wire::PROTOCOL_MINOR,
             features: 0,
-            rack_name: format!("/rack-{:04}", index / RACK_SIZE),
+            rack_name: capacity
+                .rack
+                .as_ref()
+                .map_or_else(|| format!("/rack-{:04}", index / RACK_SIZE), ToString::to_string),
             nm_version: env!("CARGO_PKG_VERSION").to_owned(),
             capability: capacity.to_resource(),
             physical_resource: None,
             node_status: None,
             container_statuses: Vec::new(),
             running_applications: Vec::new(),
-            node_labels: None,
+            node_labels: capacity
+                .label
+                .as_ref()
+                .map(|label| vec![NodeLabel { name: label.to_string(), is_exclusive: true }]),
             node_attributes: (!capacity.model.is_empty()).then(|| {
                 let (prefix, name) = ("nm.yarn.io".to_owned(), "gpu-model".to_owned());
                 vec![NodeAttribute { prefix, name, value: capacity.model.to_string() }]
@@ -702,6 +746,7 @@ impl Fleet {
         if let Some(containers) = self.containers.get_mut(node as usize) {
             self.counters.containers_completed += u64::from(containers.kill_all());
         }
+        self.tell_of_killed(node);
     }
 }
 

@@ -49,6 +49,7 @@ fn spec() -> RunSpec {
         kill_rm_at: None,
         seed: 1,
         unregisters: false,
+        applications: None,
     }
 }
 
@@ -56,6 +57,8 @@ fn outcome() -> RunOutcome {
     let mut latencies = latency_histogram();
     (1..=1_000).for_each(|ms| latencies.record(ms * 10).unwrap());
     let sample = |at_s| Sample {
+        grants_per_second: 0.0,
+        masters: 0,
         at_s,
         beats_per_second: 100.0,
         server_cores: 0.2,
@@ -89,6 +92,8 @@ fn outcome() -> RunOutcome {
         samples: vec![sample(1.0), sample(2.0), sample(3.0)],
         restart: None,
         errors: Vec::new(),
+        applications: None,
+        from_us: 0,
     }
 }
 
@@ -220,7 +225,7 @@ fn the_load_generator_says_when_it_is_the_limit() {
 fn the_page_has_plots_and_no_foreign_markup() {
     let written = report(|outcome| outcome.errors.push("<script>alert(1)</script>".to_owned()));
     let latencies = outcome().latencies;
-    let page = crate::html::page(&written, &latencies, &percentile_text(&latencies)).unwrap();
+    let page = crate::html::page(&written, &latencies, None, &percentile_text(&latencies)).unwrap();
     assert_eq!(page.matches("<svg").count(), 3);
     assert!(!page.contains("<script>") && page.contains("&lt;script&gt;"));
     for expected in ["p99.9", "99.9 %", "Beats answered per second", "#[Max"] {

@@ -62,6 +62,30 @@ impl Distribution {
         Self { shape: Shape::Constant(amount), min: amount, max: amount }
     }
 
+    /// Anything between two bounds, equally likely.
+    #[must_use]
+    pub const fn uniform(min: f64, max: f64) -> Self {
+        Self { shape: Shape::Uniform, min, max }
+    }
+
+    /// Amounts `factor` times as large.
+    #[must_use]
+    pub fn scaled(&self, factor: f64) -> Self {
+        let shape = match self.shape {
+            Shape::Constant(amount) => Shape::Constant(amount * factor),
+            Shape::Uniform => Shape::Uniform,
+            Shape::Exponential { mean } => Shape::Exponential { mean: mean * factor },
+            Shape::Normal { mean, deviation } => {
+                Shape::Normal { mean: mean * factor, deviation: deviation * factor }
+            }
+            Shape::LogNormal { mean, deviation } => {
+                Shape::LogNormal { mean: mean * factor, deviation: deviation * factor }
+            }
+            Shape::Pareto { least, alpha } => Shape::Pareto { least: least * factor, alpha },
+        };
+        Self { shape, min: self.min * factor, max: self.max * factor }
+    }
+
     /// One draw.
     #[must_use]
     pub(crate) fn draw(&self, chance: &mut Chance) -> f64 {
@@ -112,6 +136,26 @@ pub(crate) fn seed_of(seed: u64, index: u64) -> u64 {
     Chance(seed ^ index.wrapping_mul(0xd6e8_feb8_6659_fd93)).next()
 }
 
+/// The sums of weights up to each; `None` where none is above 0.
+pub(crate) fn sums(weights: impl IntoIterator<Item = f64>) -> Option<Vec<f64>> {
+    let mut sum = 0.0;
+    let sums: Vec<f64> = weights
+        .into_iter()
+        .map(|weight| {
+            sum += weight;
+            sum
+        })
+        .collect();
+    (sum > 0.0).then_some(sums)
+}
+
+/// An index, by the sums of the weights up to each.
+pub(crate) fn pick(sums: &[f64], chance: &mut Chance) -> usize {
+    let total = sums.last().copied().unwrap_or(0.0);
+    let at = Distribution { shape: Shape::Uniform, min: 0.0, max: total }.draw(chance);
+    sums.partition_point(|sum| *sum < at).min(sums.len().saturating_sub(1))
+}
+
 /// How long each task of a group runs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Durations {
@@ -144,8 +188,20 @@ impl Durations {
         }
     }
 
-    /// From a list, as compact as it goes.
+    /// The same so many times faster.
     #[must_use]
+    pub fn faster(&self, speed: f64) -> Self {
+        let scaled = |ms: &u64| (*ms as f64 / speed).round() as u64;
+        match self {
+            Self::Constant(ms) => Self::Constant(scaled(ms)),
+            Self::List(list) => Self::List(list.iter().map(scaled).collect()),
+            Self::Drawn { distribution, seed } => {
+                Self::Drawn { distribution: distribution.scaled(1.0 / speed), seed: *seed }
+            }
+        }
+    }
+
+    /// From a list, as compact as it goes.
     #[must_use]
     pub fn of_list(list: Vec<u64>) -> Self {
         match list.first() {

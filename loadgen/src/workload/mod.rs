@@ -6,7 +6,19 @@
 //! and amounts are positive, everything random is a function of a seed and an index.
 
 pub mod durations;
+mod dynoyarn;
 pub mod error;
+pub mod export;
+mod grouping;
+mod json;
+mod openb;
+mod queues;
+pub mod reader;
+mod rumen;
+mod scenario;
+mod sls;
+pub mod summary;
+mod synth;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,6 +27,8 @@ use heddle_wire::record::{ExecutionType, Resource};
 
 pub use durations::{Distribution, Durations};
 pub use error::WorkloadError;
+pub use reader::{Format, ReadOptions, WorkloadReader, read_nodes};
+pub use scenario::DEFAULT_SCENARIO;
 
 /// Most applications of one workload that is held in memory. A reader that streams has no such bound.
 pub const APPLICATIONS_MAX: usize = 4_000_000;
@@ -82,7 +96,7 @@ pub struct QueueTreeSpec {
 }
 
 /// An application: when it is submitted, by whom, where to, and what its ApplicationMaster asks for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ApplicationSpec {
     /// When it is submitted, milliseconds since the workload's start.
     pub submit_ms: u64,
@@ -247,6 +261,17 @@ impl ApplicationSpec {
 }
 
 impl Workload {
+    /// The most of each resource type that one container asks for: what the ResourceManager's largest allocation has to be.
+    #[must_use]
+    pub fn largest_container(&self) -> Resource {
+        let mut most = Resource::default();
+        for spec in &self.applications {
+            summary::widen(&mut most, &spec.am.resource);
+            spec.groups.iter().for_each(|group| summary::widen(&mut most, &group.resource));
+        }
+        most
+    }
+
     /// Queues the applications name, sorted.
     #[must_use]
     pub fn queue_names(&self) -> Vec<Arc<str>> {

@@ -62,6 +62,9 @@ pub struct ApplicationSettings {
     pub queries_max: u32,
     /// A write of the state store that failed is tried again after this.
     pub store_retry_interval: Duration,
+    /// Address of the ResourceManager's pages, `http://host:port`: where people are sent when there is no
+    /// ApplicationMaster to look at. Empty = nowhere.
+    pub web_url: Box<str>,
     /// Groups of users.
     pub groups: Groups,
     /// Keys of AMRM tokens: those of unmanaged ApplicationMasters are told to their owners.
@@ -100,6 +103,7 @@ impl Default for ApplicationSettings {
             diagnostics_size_max: 16 * 1024,
             queries_max: 1_024,
             store_retry_interval: Duration::from_secs(1),
+            web_url: Box::default(),
             groups: Groups::new(),
             am_rm_token_keys: KeyPair::default(),
         }

@@ -1,0 +1,247 @@
+//! Administration: frames of administrators, and commands of the service that reads their files.
+//! Owns: those methods. Called by: `client` (frames), the duty cycle of `rm-app` (commands). Thread: `rm-app`.
+//! Does not: read files, know labels or nodes: the scheduler does, and refuses whole or not at all.
+//! Invariants: every method needs the role admin and, where ACLs are on, the administrators' ACL; every call is audited.
+
+use heddle_wire::administration::*;
+use heddle_wire::{Opcode, Reject, RejectCode};
+use rkyv::rancor::BoxedError;
+
+use super::audit::Line;
+use super::call::{Call, request, resource_of};
+use super::manager::ApplicationManager;
+use super::message::{ApplicationCommand, ApplicationOutput, ApplicationReply};
+use super::waiting::{Wait, Waiter};
+use crate::engine::batch::{AnswerBatch, Caller};
+use crate::engine::event::Resource;
+use crate::engine::scheduler::message::SchedulerCommand;
+use crate::engine::time::Instant;
+
+/// What the methods of the administration protocol are the target of, in the audit log.
+const TARGET: &str = "AdminService";
+
+impl ApplicationManager {
+    /// What the administration service has read from files.
+    pub fn handle_command(&mut self, now: Instant, command: ApplicationCommand, out: &mut ApplicationOutput) {
+        self.advance(now);
+        let token = command.token();
+        let (caller, operation) = match &command {
+            ApplicationCommand::ReplaceQueues { caller, .. } => (caller.clone(), "refreshQueues"),
+            ApplicationCommand::ReplaceAdminAcl { caller, .. } => (caller.clone(), "refreshAdminAcls"),
+            ApplicationCommand::ReplaceGroups { caller, .. } => {
+                (caller.clone(), "refreshUserToGroupsMappings")
+            }
+            ApplicationCommand::ReplaceClusterMaxPriority { caller, .. } => {
+                (caller.clone(), "refreshClusterMaxPriority")
+            }
+        };
+        let done = match self.check_admin(&caller, operation) {
+            Err(reject) => Err(reject),
+            Ok(()) => match command {
+                ApplicationCommand::ReplaceQueues { queues, .. } => {
+                    match self.waiting.check_room(self.life.settings.queries_max) {
+                        Err(reject) => Err(reject),
+                        Ok(()) => {
+                            let (added, removed, changed) = self.life.access.difference(&queues);
+                            let count = u32::try_from(queues.queues.len()).unwrap_or(u32::MAX);
+                            let waiter = Waiter::ReplaceQueues {
+                                token,
+                                user: caller.name,
+                                queues: count,
+                                added,
+                                removed,
+                                changed,
+                            };
+                            let token = self.waiting.put(waiter);
+                            out.scheduler_commands.push(SchedulerCommand::ReplaceQueues { token, queues });
+                            return;
+                        }
+                    }
+                }
+                ApplicationCommand::ReplaceAdminAcl { admin_acl, .. } => {
+                    self.life.access.set_admin_acl(admin_acl);
+                    Ok(())
+                }
+                ApplicationCommand::ReplaceGroups { groups, .. } => {
+                    self.life.access.set_groups(groups);
+                    Ok(())
+                }
+                ApplicationCommand::ReplaceClusterMaxPriority { maximum, .. } => {
+                    self.life.access.set_max_priority(maximum);
+                    Ok(())
+                }
+            },
+        };
+        let mut line = Line::new(&caller.name, operation, TARGET, done.is_ok());
+        out.replies.push(match done {
+            Ok(()) => ApplicationReply::Done { token },
+            Err(reject) => {
+                self.count_reject(&reject);
+                line = line.with("DESCRIPTION", &reject.message);
+                ApplicationReply::Refused { token, code: reject.code, reasons: reject.message.into() }
+            }
+        });
+        out.audit.push(line.finish());
+    }
+
+    fn check_admin(&self, caller: &Caller, operation: &str) -> Result<(), Reject> {
+        if !caller.is_admin {
+            let text = format!("the certificate's role is client, accepted for {operation} is admin");
+            return Err(Reject::new(RejectCode::RoleNotAllowed, text));
+        }
+        let access = &self.life.access;
+        if access.is_enabled() && !access.is_admin(&caller.name) {
+            let text = format!(
+                "User {} doesn't have permission to call '{operation}'; accepted are the administrators of the \
+                 cluster (yarn.admin.acl)",
+                caller.name
+            );
+            return Err(Reject::new(RejectCode::AccessControl, text));
+        }
+        Ok(())
+    }
+
+    /// A frame of an administrator.
+    pub(super) fn administer(
+        &mut self,
+        call: &Call,
+        body: &[u8],
+        answers: &mut AnswerBatch,
+        out: &mut ApplicationOutput,
+    ) -> Result<(), Reject> {
+        let result = self.check_admin(&call.caller, operation_name(call.header.opcode)).and_then(|()| {
+            match call.header.opcode {
+                Opcode::RefreshClusterMaxPriority => {
+                    request!(RefreshClusterMaxPriorityRequest, body);
+                    // It is read together with the queues.
+                    let cluster_max_priority = self.life.access.queues().max_application_priority;
+                    call.answer(answers, &RefreshClusterMaxPriorityResponse { cluster_max_priority });
+                    Ok(true)
+                }
+                Opcode::GetGroupsForUser => {
+                    let user = &request!(GetGroupsForUserRequest, body).user;
+                    let groups = self.life.access.groups_of(user).iter().map(ToString::to_string);
+                    call.answer(answers, &GetGroupsForUserResponse { groups: groups.collect() });
+                    Ok(true)
+                }
+                Opcode::AddToClusterNodeLabels => {
+                    let request = request!(AddToClusterNodeLabelsRequest, body);
+                    let label = |label: &heddle_wire::record::ArchivedNodeLabel| {
+                        (label.name.as_str().into(), label.is_exclusive)
+                    };
+                    let labels = request.node_labels.iter().map(label).collect();
+                    let command = |token| SchedulerCommand::AddNodeLabels { token, labels };
+                    self.ask(call, Wait::AddNodeLabels, command, out).map(|()| false)
+                }
+                Opcode::RemoveFromClusterNodeLabels => {
+                    let request = request!(RemoveFromClusterNodeLabelsRequest, body);
+                    let mut labels: Vec<Box<str>> =
+                        request.node_labels.iter().map(|label| label.as_str().into()).collect();
+                    labels.sort();
+                    labels.dedup();
+                    let wait = Wait::RemoveNodeLabels { labels: u32::try_from(labels.len()).unwrap_or(0) };
+                    let command = |token| SchedulerCommand::RemoveNodeLabels { token, labels };
+                    self.ask(call, wait, command, out).map(|()| false)
+                }
+                Opcode::ReplaceLabelsOnNodes => self.replace_labels(call, body, out).map(|()| false),
+                Opcode::UpdateNodeResource => self.update_node_resource(call, body, out).map(|()| false),
+                opcode => Err(Reject::new(
+                    RejectCode::NotSupportedYet,
+                    format!("{} is known and not supported yet", opcode.name()),
+                )),
+            }
+        });
+        // What waits is audited when it is done.
+        match result {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.audit_administration(call, &Ok(0), out);
+                Ok(())
+            }
+            Err(reject) => {
+                self.audit_administration(call, &Err(reject.clone()), out);
+                Err(reject)
+            }
+        }
+    }
+
+    pub(super) fn audit_administration(
+        &self,
+        call: &Call,
+        result: &Result<i64, Reject>,
+        out: &mut ApplicationOutput,
+    ) {
+        let mut line = Line::new(call.user(), operation_name(call.header.opcode), TARGET, result.is_ok());
+        if let Err(reject) = result {
+            line = line.with("DESCRIPTION", &reject.message);
+        }
+        out.audit.push(line.finish());
+    }
+
+    fn replace_labels(
+        &mut self,
+        call: &Call,
+        body: &[u8],
+        out: &mut ApplicationOutput,
+    ) -> Result<(), Reject> {
+        let request = request!(ReplaceLabelsOnNodesRequest, body);
+        let mut nodes = Vec::with_capacity(request.node_to_labels.len());
+        for node in request.node_to_labels.iter() {
+            let (host, port) = (&node.node_id.host, node.node_id.port.to_native());
+            if node.node_labels.len() > 1 {
+                let text = format!(
+                    "node_to_labels.node_labels of {host}:{port} has {} labels, accepted is at most 1: a node is in one \
+                     partition",
+                    node.node_labels.len()
+                );
+                return Err(Reject::new(RejectCode::BadField, text));
+            }
+            let label = node.node_labels.first().map(|label| label.as_str().into());
+            nodes.push((host.as_str().into(), port, label));
+        }
+        let fail_on_unknown_nodes = request.fail_on_unknown_nodes;
+        let command = |token| SchedulerCommand::ReplaceLabelsOnNodes { token, nodes, fail_on_unknown_nodes };
+        self.ask(call, Wait::ReplaceLabelsOnNodes, command, out)
+    }
+
+    fn update_node_resource(
+        &mut self,
+        call: &Call,
+        body: &[u8],
+        out: &mut ApplicationOutput,
+    ) -> Result<(), Reject> {
+        let request = request!(UpdateNodeResourceRequest, body);
+        let mut nodes: Vec<(Box<str>, u16, Resource)> = Vec::with_capacity(request.node_resources.len());
+        for node in request.node_resources.iter() {
+            let (host, port) = (&node.node_id.host, node.node_id.port.to_native());
+            if let Some(timeout) = node.over_commit_timeout_ms.as_ref() {
+                let text = format!(
+                    "over_commit_timeout_ms of {host}:{port} is {timeout}, accepted is none: containers beyond the new \
+                     capability are left alone, taking them back is not supported yet"
+                );
+                return Err(Reject::new(RejectCode::Unsupported, text));
+            }
+            let capability = rkyv::deserialize::<heddle_wire::record::Resource, BoxedError>(&node.capability)
+                .map_err(|error| Reject::new(RejectCode::BadBody, error.to_string()))?;
+            nodes.push((host.as_str().into(), port, resource_of(&capability)));
+        }
+        let command = |token| SchedulerCommand::UpdateNodeResource { token, nodes };
+        self.ask(call, Wait::UpdateNodeResource, command, out)
+    }
+}
+
+/// YARN's name of an action in the audit log.
+const fn operation_name(opcode: Opcode) -> &'static str {
+    match opcode {
+        Opcode::RefreshQueues => "refreshQueues",
+        Opcode::RefreshAdminAcls => "refreshAdminAcls",
+        Opcode::RefreshUserToGroupsMappings => "refreshUserToGroupsMappings",
+        Opcode::RefreshClusterMaxPriority => "refreshClusterMaxPriority",
+        Opcode::GetGroupsForUser => "getGroupsForUser",
+        Opcode::UpdateNodeResource => "updateNodeResource",
+        Opcode::AddToClusterNodeLabels => "addToClusterNodeLabels",
+        Opcode::RemoveFromClusterNodeLabels => "removeFromClusterNodeLabels",
+        Opcode::ReplaceLabelsOnNodes => "replaceLabelsOnNodes",
+        opcode => opcode.name(),
+    }
+}

@@ -1,0 +1,221 @@
+//! Reports of applications and attempts: what who may see.
+//! Owns: their making. Called by: `client`, `reply`, `audit`. Does not: ask the scheduler; usage is handed in.
+//! Invariant: one who may not view gets identity, state and times, nothing of attempts, text or usage.
+
+use heddle_wire::record::{
+    ApplicationAttemptReport, ApplicationReport, ApplicationResourceUsageReport, ApplicationTimeout,
+    ApplicationTimeoutType, AttemptHandle, LogAggregationStatus, Resource, ResourceSeconds, TokenMac,
+};
+use heddle_wire::token::{AmRmTokenIdentifier, Identifier as _, TokenKey};
+
+use super::access::AccessType;
+use super::call::resource_to;
+use super::lifecycle::Lifecycle;
+use super::rm_app::{RmApp, UsageTotals};
+use super::rm_app_attempt::RmAppAttempt;
+use super::rm_app_attempt_state::RmAppAttemptState;
+use super::settings::ApplicationSettings;
+use crate::engine::scheduler::message::Usage;
+
+/// Where people look at an attempt: where its AM said, while that one lives or has finished well; else the
+/// ResourceManager's own page. Empty = nowhere.
+pub(super) fn tracking_url(
+    app: &RmApp,
+    attempt: Option<&RmAppAttempt>,
+    settings: &ApplicationSettings,
+) -> String {
+    let is_well = |state| {
+        use RmAppAttemptState as S;
+        matches!(state, S::Running | S::Finishing | S::Finished)
+    };
+    match attempt {
+        Some(attempt)
+            if !attempt.original_tracking_url.is_empty()
+                && (is_well(attempt.state)
+                    || attempt.state == RmAppAttemptState::FinalSaving
+                        && is_well(attempt.target.state())) =>
+        {
+            attempt.original_tracking_url.to_string()
+        }
+        _ if settings.web_url.is_empty() => String::new(),
+        _ => format!("{}/cluster/app/{}", settings.web_url.trim_end_matches('/'), app.id()),
+    }
+}
+
+impl Lifecycle {
+    /// The report of an application for `user`. `live` is what its current attempt uses; `None` = nothing.
+    pub(super) fn report(&self, app: &RmApp, user: &str, live: Option<&Usage>) -> ApplicationReport {
+        let may_view = self.access.may(user, app, AccessType::View);
+        let attempt = app.current_attempt();
+        let mut report = ApplicationReport {
+            application_id: app.id(),
+            current_application_attempt_id: attempt.map(|attempt| attempt.id),
+            user: app.submission.user.to_string(),
+            queue: app.queue.to_string(),
+            name: app.submission.name.to_string(),
+            application_type: app.submission.application_type.to_string(),
+            application_tags: app.submission.tags.iter().map(ToString::to_string).collect(),
+            state: app.public_state(),
+            final_application_status: app.final_status(),
+            progress: 0.0,
+            host: "N/A".to_owned(),
+            rpc_port: -1,
+            tracking_url: "N/A".to_owned(),
+            original_tracking_url: "N/A".to_owned(),
+            diagnostics: "N/A".to_owned(),
+            submit_time_ms: app.submit_time_ms,
+            start_time_ms: app.start_time_ms,
+            launch_time_ms: app.launch_time_ms,
+            finish_time_ms: app.finish_time_ms,
+            resource_usage: None,
+            log_aggregation_status: LogAggregationStatus::Disabled,
+            is_unmanaged_am: app.submission.is_unmanaged,
+            priority: app.priority.unwrap_or(0),
+            app_node_label_expression: app.submission.node_label_expression.as_deref().map(Into::into),
+            am_node_label_expression: app
+                .submission
+                .am
+                .as_ref()
+                .and_then(|am| am.node_label.as_deref())
+                .map(Into::into),
+            application_timeouts: self.timeouts(app),
+            attempt_handle: None,
+            am_rm_token: None,
+        };
+        if !may_view {
+            return report;
+        }
+        report.diagnostics = app.diagnostics.clone();
+        report.resource_usage = Some(Box::new(usage_report(&app.used, live)));
+        report.tracking_url = tracking_url(app, attempt, &self.settings);
+        report.original_tracking_url = String::new();
+        report.host = String::new();
+        if let Some(attempt) = attempt {
+            report.progress = attempt.progress;
+            report.host = attempt.host.to_string();
+            report.rpc_port = attempt.rpc_port;
+            report.original_tracking_url = attempt.original_tracking_url.to_string();
+            if app.diagnostics.is_empty() {
+                report.diagnostics = attempt.diagnostics.clone();
+            }
+            if app.submission.is_unmanaged
+                && *app.submission.user == *user
+                && attempt.state == RmAppAttemptState::Launched
+            {
+                report.attempt_handle = attempt.handle.map(|handle| AttemptHandle(handle.0));
+                report.am_rm_token = self.am_rm_token(attempt);
+            }
+        }
+        report
+    }
+
+    /// What an unmanaged AM registers with.
+    fn am_rm_token(&self, attempt: &RmAppAttempt) -> Option<TokenMac> {
+        let (key_id, secret) = self.settings.am_rm_token_keys.current.as_ref()?;
+        let attempt_handle = AttemptHandle(attempt.handle?.0);
+        let identifier = AmRmTokenIdentifier { application_attempt_id: attempt.id, attempt_handle };
+        Some(identifier.sign(&TokenKey::new(*key_id, secret), &mut Vec::new()))
+    }
+
+    fn timeouts(&self, app: &RmApp) -> Vec<ApplicationTimeout> {
+        let remaining_ms = app.expires_at_ms.map(|at_ms| {
+            let until = if app.finish_time_ms == 0 { self.now_ms() } else { app.finish_time_ms };
+            at_ms.saturating_sub(until)
+        });
+        let timeout_type = ApplicationTimeoutType::Lifetime;
+        vec![ApplicationTimeout { timeout_type, expires_at_ms: app.expires_at_ms, remaining_ms }]
+    }
+
+    /// The report of an attempt.
+    pub(super) fn attempt_report(&self, app: &RmApp, attempt: &RmAppAttempt) -> ApplicationAttemptReport {
+        ApplicationAttemptReport {
+            application_attempt_id: attempt.id,
+            state: attempt.public_state(),
+            am_container_id: attempt.am_container,
+            host: attempt.host.to_string(),
+            rpc_port: attempt.rpc_port,
+            tracking_url: tracking_url(app, Some(attempt), &self.settings),
+            original_tracking_url: attempt.original_tracking_url.to_string(),
+            diagnostics: attempt.diagnostics.clone(),
+            start_time_ms: attempt.start_time_ms,
+            finish_time_ms: attempt.finish_time_ms,
+        }
+    }
+}
+
+fn usage_report(used: &UsageTotals, live: Option<&Usage>) -> ApplicationResourceUsageReport {
+    let sums = |ended: &std::collections::BTreeMap<Box<str>, u64>, live: Option<&[(Box<str>, u64)]>| {
+        let mut all = ended.clone();
+        for (name, seconds) in live.unwrap_or_default() {
+            let sum = all.entry(name.clone()).or_default();
+            *sum = sum.saturating_add(*seconds);
+        }
+        let item = |(name, seconds): (Box<str>, u64)| ResourceSeconds { name: name.into(), seconds };
+        all.into_iter().map(item).collect::<Vec<_>>()
+    };
+    let mut report = ApplicationResourceUsageReport {
+        resource_seconds: sums(&used.resource_seconds, live.map(|live| live.resource_seconds.as_slice())),
+        preempted_resource_seconds: sums(
+            &used.preempted_resource_seconds,
+            live.map(|live| live.preempted_resource_seconds.as_slice()),
+        ),
+        ..ApplicationResourceUsageReport::default()
+    };
+    let Some(live) = live else { return report };
+    report.num_used_containers = live.containers_running;
+    report.num_reserved_containers = live.containers_reserved;
+    report.used_resources = resource_to(&live.used);
+    report.reserved_resources = resource_to(&live.reserved);
+    report.needed_resources =
+        plus(&plus(&report.used_resources, &report.reserved_resources), &resource_to(&live.pending));
+    report.queue_usage_percentage = live.queue_usage_percentage;
+    report.cluster_usage_percentage = live.cluster_usage_percentage;
+    report
+}
+
+fn plus(left: &Resource, right: &Resource) -> Resource {
+    let mut sum = left.clone();
+    sum.memory_mb = sum.memory_mb.saturating_add(right.memory_mb);
+    sum.virtual_cores = sum.virtual_cores.saturating_add(right.virtual_cores);
+    for item in &right.extended {
+        match sum.extended.iter_mut().find(|known| known.name == item.name) {
+            Some(known) => known.value = known.value.saturating_add(item.value),
+            None => sum.extended.push(item.clone()),
+        }
+    }
+    sum
+}
+
+/// An upper estimate of a report's share of an archive.
+pub(super) fn size_of_report(report: &ApplicationReport) -> usize {
+    let texts = [
+        &report.user,
+        &report.queue,
+        &report.name,
+        &report.application_type,
+        &report.host,
+        &report.tracking_url,
+        &report.original_tracking_url,
+        &report.diagnostics,
+    ];
+    let texts: usize = texts.iter().map(|text| text.len()).sum();
+    let tags: usize = report.application_tags.iter().map(|tag| tag.len() + 8).sum();
+    let usage = report.resource_usage.as_deref().map_or(0, |usage| {
+        let seconds = usage.resource_seconds.iter().chain(&usage.preempted_resource_seconds);
+        let amounts = [&usage.used_resources, &usage.reserved_resources, &usage.needed_resources];
+        let amounts = amounts.iter().flat_map(|amount| &amount.extended);
+        256 + seconds.map(|item| item.name.len() + 16).sum::<usize>()
+            + amounts.map(|item| item.name.len() + item.units.len() + 24).sum::<usize>()
+    });
+    let labels = [&report.app_node_label_expression, &report.am_node_label_expression];
+    let labels: usize = labels.iter().map(|label| label.as_ref().map_or(0, String::len)).sum();
+    512 + texts + tags + usage + labels
+}
+
+/// The same for an attempt's report.
+pub(super) const fn size_of_attempt_report(report: &ApplicationAttemptReport) -> usize {
+    256 + report.host.len()
+        + report.tracking_url.len()
+        + report.original_tracking_url.len()
+        + report.diagnostics.len()
+}

@@ -1,0 +1,140 @@
+//! What an attempt asks for under one key: a size, a count, and where.
+//! Owns: [`KeyAsk`] and its rows. Called by: `demand` (rows come, stages change), `placement` (grants take away).
+//! Does not: place; decide what may be placed now (`demand`). Thread: the scheduler's.
+//! Invariants: the row for any place bounds the key; counts never go below 0; a grant takes from the rows of its node.
+
+use super::container::Locality;
+use super::names::NameId;
+use super::resource::ResourceVector;
+use super::shape::ShapeId;
+use crate::engine::time::Instant;
+
+/// A row for a host or a rack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PlaceRow {
+    /// The host or rack.
+    pub(super) name: NameId,
+    /// Outstanding there.
+    pub(super) count: u32,
+    /// Racks: whether the rack will do. Hosts: always.
+    pub(super) relax_locality: bool,
+}
+
+/// How far from the places it names an ask may be placed now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// On the hosts it names.
+    #[default]
+    Node,
+    /// On their racks too.
+    Rack,
+    /// Anywhere.
+    Any,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct KeyAsk {
+    /// Its partition.
+    pub(super) partition: u16,
+    /// Size of a container, rounded.
+    pub(super) size: ResourceVector,
+    /// Outstanding containers.
+    pub(super) count: u32,
+    /// Whether any node will do.
+    pub(super) relax_locality: bool,
+    /// It is the AM container.
+    pub(super) is_am: bool,
+    /// It named no label (and neither did its queue or application): it may use idle nodes of shared labels.
+    pub(super) has_no_label: bool,
+    /// Hosts it names.
+    pub(super) hosts: Vec<PlaceRow>,
+    /// Racks it names.
+    pub(super) racks: Vec<PlaceRow>,
+    /// Since when something is outstanding without a break.
+    pub(super) since: Instant,
+    /// Since when it waits for a near node.
+    pub(super) waits_since: Instant,
+    /// How far that has come.
+    pub(super) stage: Stage,
+    /// Nodes reserved for it.
+    pub(super) reservations: Vec<u32>,
+    /// Shapes it is registered with.
+    pub(super) shapes: Vec<ShapeId>,
+    /// Deadlines it is listed under: when it looks further.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl KeyAsk {
+    /// Sets the row of a host or rack (the caller holds its name once), or takes it away. Returns how often the name is
+    /// to be released: once for the caller where a row held it before, once for a row that goes.
+    pub(super) fn set_row(rows: &mut Vec<PlaceRow>, row: PlaceRow) -> u32 {
+        let place = rows.iter().position(|other| other.name == row.name);
+        match (place, row.count) {
+            (Some(place), 0) => {
+                rows.remove(place);
+                2
+            }
+            (Some(place), _) => {
+                rows[place] = row;
+                1
+            }
+            (None, 0) => 1,
+            (None, _) => {
+                rows.push(row);
+                0
+            }
+        }
+    }
+
+    /// Whether it names a place.
+    #[inline]
+    pub(super) fn has_places(&self) -> bool {
+        !self.hosts.is_empty() || !self.racks.is_empty()
+    }
+
+    /// How near a node is.
+    #[inline]
+    pub(super) fn locality(&self, host: NameId, rack: NameId) -> Locality {
+        let names = |rows: &[PlaceRow], name| rows.iter().any(|row| row.name == name && row.count > 0);
+        if names(&self.hosts, host) {
+            Locality::NodeLocal
+        } else if names(&self.racks, rack) {
+            Locality::RackLocal
+        } else {
+            Locality::OffSwitch
+        }
+    }
+
+    /// Takes one container away (`is_grant`) or puts it back; names of rows that are empty now are to be released.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        locality: Locality,
+        host: NameId,
+        rack: NameId,
+        emptied: &mut Vec<(bool, NameId)>,
+    ) {
+        self.count = self.count.saturating_sub(1);
+        if self.count == 0 {
+            emptied.extend(self.hosts.drain(..).map(|row| (true, row.name)));
+            emptied.extend(self.racks.drain(..).map(|row| (false, row.name)));
+            return;
+        }
+        let mut take = |rows: &mut Vec<PlaceRow>, name: NameId, is_host: bool| {
+            if let Some(place) = rows.iter().position(|row| row.name == name) {
+                rows[place].count = rows[place].count.saturating_sub(1);
+                if rows[place].count == 0 {
+                    rows.remove(place);
+                    emptied.push((is_host, name));
+                }
+            }
+        };
+        if locality == Locality::NodeLocal {
+            take(&mut self.hosts, host, true);
+        }
+        if locality <= Locality::RackLocal {
+            take(&mut self.racks, rack, false);
+        }
+    }
+}

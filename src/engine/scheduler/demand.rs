@@ -1,0 +1,420 @@
+//! From rows of asks to shapes of demand: which of an attempt's asks may be placed where, now.
+//! Owns: the rules of locality in time. Called by: the door (rows change), grants and ends (counts change), the tick
+//! (waits are over); on the scheduler's thread. Does not: place, or look at nodes.
+//! Invariants: an ask of an active attempt is registered with exactly the shapes its rows and its stage allow; pending
+//! amounts of attempt, user and leaf follow every change of a count.
+//!
+//! Differs from YARN: how long an ask waits for a near node is a time and not a number of node heartbeats it let pass,
+//! because placement does not go from node to node. A grant on a named host begins the wait anew; one on a named rack
+//! does so where the setting says so; a grant elsewhere does not.
+
+use super::Scheduler;
+use super::ask::{KeyAsk, PlaceRow, Stage};
+use super::attempt::AppKey;
+use super::container::{Locality, RmContainer};
+use super::face::SchedulerKey;
+use super::names::NameId;
+use super::resource::ResourceVector;
+use super::settings::ApplicationOrder;
+use super::shape::{Reach, ShapeId};
+use crate::engine::time::Instant;
+
+/// The key of an AM container's ask: before every key an ApplicationMaster can name. It is told as priority 0.
+pub(super) const AM_KEY: SchedulerKey = SchedulerKey { priority: i32::MIN, allocation_request_id: i64::MIN };
+
+/// A row as it is set.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RowPlace {
+    /// Anywhere.
+    Any,
+    /// A rack, held once by the caller.
+    Rack(NameId),
+    /// A host, held once by the caller.
+    Host(NameId),
+}
+
+/// What a row says.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    /// Where.
+    pub(super) place: RowPlace,
+    /// Its partition.
+    pub(super) partition: u16,
+    /// It named no label.
+    pub(super) has_no_label: bool,
+    /// Size of a container, rounded.
+    pub(super) size: ResourceVector,
+    /// Outstanding.
+    pub(super) count: u32,
+    /// Whether a wider place will do.
+    pub(super) relax_locality: bool,
+    /// It is the AM container's.
+    pub(super) is_am: bool,
+}
+
+impl Scheduler {
+    /// Sets a row of an attempt's ask.
+    pub(super) fn set_row(&mut self, now: Instant, row: u32, key: SchedulerKey, new: Row) {
+        let Some(attempt) = self.attempts.get_mut(row) else {
+            match new.place {
+                RowPlace::Any => {}
+                RowPlace::Rack(name) => self.racks.release(name),
+                RowPlace::Host(name) => self.hosts.release(name),
+            }
+            return;
+        };
+        match new.place {
+            RowPlace::Any => {
+                if new.count == 0 && !attempt.asks.contains_key(&key) {
+                    return;
+                }
+                let is_changed = attempt.asks.get(&key).is_some_and(|ask| {
+                    ask.count > 0 && (ask.size != new.size || ask.partition != new.partition)
+                });
+                if is_changed {
+                    // Another size or partition: as if taken back and asked anew.
+                    self.set_count(now, row, key, 0);
+                }
+                if let Some(attempt) = self.attempts.get_mut(row) {
+                    let ask = attempt.asks.entry(key).or_insert_with(|| KeyAsk {
+                        since: now,
+                        waits_since: now,
+                        ..KeyAsk::default()
+                    });
+                    if ask.count == 0 {
+                        (ask.since, ask.waits_since) = (now, now);
+                    }
+                    ask.size = new.size;
+                    ask.partition = new.partition;
+                    ask.has_no_label = new.has_no_label;
+                    ask.relax_locality = new.relax_locality;
+                    ask.is_am = new.is_am;
+                }
+                self.set_count(now, row, key, new.count);
+            }
+            RowPlace::Rack(name) | RowPlace::Host(name) => {
+                let is_host = matches!(new.place, RowPlace::Host(_));
+                let ask = attempt.asks.entry(key).or_insert_with(|| KeyAsk {
+                    since: now,
+                    waits_since: now,
+                    ..KeyAsk::default()
+                });
+                let place = PlaceRow { name, count: new.count, relax_locality: new.relax_locality };
+                let rows = if is_host { &mut ask.hosts } else { &mut ask.racks };
+                for _ in 0..KeyAsk::set_row(rows, place) {
+                    if is_host {
+                        self.hosts.release(name);
+                    } else {
+                        self.racks.release(name);
+                    }
+                }
+            }
+        }
+        self.refresh_key(now, row, key);
+    }
+
+    /// Sets the outstanding count of a key, and the sums that depend on it.
+    pub(super) fn set_count(&mut self, now: Instant, row: u32, key: SchedulerKey, count: u32) {
+        let Some(attempt) = self.attempts.get_mut(row) else { return };
+        let Some(ask) = attempt.asks.get_mut(&key) else { return };
+        let before = core::mem::replace(&mut ask.count, count);
+        if before == count {
+            return;
+        }
+        if count == 0 || before == 0 {
+            ask.since = now;
+        }
+        let (partition, size) = (ask.partition, ask.size.clone());
+        self.change_pending(row, partition, &size, before, count);
+        if count == 0 {
+            self.refresh_key(now, row, key);
+        }
+    }
+
+    /// Outstanding containers of one key of an attempt are `after` instead of `before`.
+    pub(super) fn change_pending(
+        &mut self,
+        row: u32,
+        partition: u16,
+        size: &ResourceVector,
+        before: u32,
+        after: u32,
+    ) {
+        let Some(attempt) = self.attempts.get_mut(row) else { return };
+        let place = (attempt.queue, attempt.leaf_user);
+        let share = attempt.share_mut(partition);
+        let of = &mut self.partitions[usize::from(partition)];
+        let leaf = of.leaf_mut(place.0);
+        if after > before {
+            let more = size.times(u64::from(after - before));
+            share.pending.add(&more);
+            if let Some(leaf) = leaf {
+                leaf.pending.add(&more);
+                leaf.pending_containers += u64::from(after - before);
+            }
+        } else {
+            let less = size.times(u64::from(before - after));
+            share.pending.subtract(&less);
+            if let Some(leaf) = leaf {
+                leaf.pending.subtract(&less);
+                leaf.pending_containers -= u64::from(before - after);
+            }
+        }
+        let had_keys = share.pending_keys > 0;
+        match (before, after) {
+            (0, 1..) => share.pending_keys += 1,
+            (1.., 0) => share.pending_keys -= 1,
+            _ => {}
+        }
+        let has_keys = share.pending_keys > 0;
+        if had_keys != has_keys {
+            of.count_demanding(&self.queues, &self.measures, place, has_keys);
+        }
+    }
+
+    /// Registers a key with the shapes it may be placed as now; forgets a key that is done.
+    pub(super) fn refresh_key(&mut self, now: Instant, row: u32, key: SchedulerKey) {
+        let Some(attempt) = self.attempts.get_mut(row) else { return };
+        let is_active = attempt.is_active();
+        let Some(ask) = attempt.asks.get_mut(&key) else { return };
+        let mut reaches: Vec<Reach> = Vec::new();
+        let mut deadline = None;
+        // Without looking further, an ask whose every container has a node reserved waits for those nodes.
+        let waits_for_node = !self.queues.tree.reservations_continue_look_all_nodes
+            && !ask.reservations.is_empty()
+            && ask.reservations.len() as u32 >= ask.count;
+        if is_active && ask.count > 0 && !waits_for_node {
+            let rack_at = ask.waits_since + self.settings.node_locality_delay;
+            let any_at = rack_at + self.settings.rack_locality_additional_delay;
+            ask.stage = if !ask.has_places() || now >= any_at {
+                Stage::Any
+            } else if ask.hosts.is_empty() || now >= rack_at {
+                Stage::Rack
+            } else {
+                Stage::Node
+            };
+            reaches.extend(ask.hosts.iter().map(|host| Reach::Host(host.name)));
+            if ask.stage >= Stage::Rack {
+                let racks = ask.racks.iter().filter(|rack| rack.relax_locality);
+                reaches.extend(racks.map(|rack| Reach::Rack(rack.name)));
+            }
+            if ask.stage == Stage::Any && ask.relax_locality {
+                reaches.push(Reach::Any);
+            }
+            let has_racks = ask.racks.iter().any(|rack| rack.relax_locality);
+            deadline = match ask.stage {
+                Stage::Node if has_racks => Some(rack_at),
+                Stage::Node | Stage::Rack if ask.relax_locality => Some(any_at),
+                _ => None,
+            };
+        }
+        if ask.deadline != deadline {
+            if let Some(at) = ask.deadline {
+                self.waits.remove(&(at, row, key));
+            }
+            if let Some(at) = deadline {
+                self.waits.insert((at, row, key));
+            }
+            ask.deadline = deadline;
+        }
+        let (number, size) = (ask.partition, ask.size.clone());
+        let before = core::mem::take(&mut ask.shapes);
+        let partition = &mut self.partitions[usize::from(number)];
+        let after: Vec<ShapeId> =
+            reaches.iter().map(|reach| partition.shapes.hold(now, &size, *reach)).collect();
+        for shape in &after {
+            if !before.contains(shape) {
+                self.want(row, number, *shape, key, true);
+            }
+        }
+        for shape in &before {
+            if !after.contains(shape) {
+                self.want(row, number, *shape, key, false);
+            }
+            self.partitions[usize::from(number)].shapes.release(*shape);
+        }
+        let Some(ask) = self.attempts.get_mut(row).and_then(|attempt| attempt.asks.get_mut(&key)) else {
+            return;
+        };
+        ask.shapes = after;
+        if ask.count == 0 {
+            let reservations = core::mem::take(&mut ask.reservations);
+            for reservation in reservations {
+                self.unreserve(now, reservation);
+            }
+            self.forget_empty(row, key);
+        } else {
+            // A row may name the place of a reservation, or free rows: the partition is looked at again.
+            self.partitions[usize::from(number)].is_dirty |= is_active;
+        }
+    }
+
+    /// Drops a key with nothing outstanding anywhere.
+    fn forget_empty(&mut self, row: u32, key: SchedulerKey) {
+        let Some(attempt) = self.attempts.get_mut(row) else { return };
+        // Rows for hosts and racks may be set before the row for any place: they stay until that is set to 0.
+        let is_empty = attempt
+            .asks
+            .get(&key)
+            .is_some_and(|ask| ask.count == 0 && ask.hosts.is_empty() && ask.racks.is_empty());
+        if is_empty {
+            attempt.asks.remove(&key);
+        }
+    }
+
+    /// Removes a key altogether.
+    pub(super) fn remove_key(&mut self, now: Instant, row: u32, key: SchedulerKey) {
+        self.set_count(now, row, key, 0);
+        let Some(ask) = self.attempts.get_mut(row).and_then(|attempt| attempt.asks.get_mut(&key)) else {
+            return;
+        };
+        for host in ask.hosts.drain(..) {
+            self.hosts.release(host.name);
+        }
+        for rack in ask.racks.drain(..) {
+            self.racks.release(rack.name);
+        }
+        self.refresh_key(now, row, key);
+        self.forget_empty(row, key);
+    }
+
+    /// A key of an attempt wants a shape, or does not any more.
+    fn want(&mut self, row: u32, number: u16, shape: ShapeId, key: SchedulerKey, is_wanted: bool) {
+        let Some(attempt) = self.attempts.get_mut(row) else { return };
+        let (queue, user) = (attempt.queue, attempt.leaf_user);
+        let share = attempt.share_mut(number);
+        let wanted = &mut share.wanted;
+        let has_other = |wanted: &std::collections::BTreeSet<(ShapeId, SchedulerKey)>| {
+            wanted.range((shape, MIN_KEY)..=(shape, MAX_KEY)).next().is_some()
+        };
+        let is_change = if is_wanted {
+            let is_first = !has_other(wanted);
+            wanted.insert((shape, key));
+            is_first
+        } else {
+            wanted.remove(&(shape, key));
+            !has_other(wanted)
+        };
+        if !is_change {
+            return;
+        }
+        let app_key = share.key;
+        let partition = &mut self.partitions[usize::from(number)];
+        partition.shapes.take_aside(shape, row);
+        partition.want(&self.queues, queue, user, shape, app_key, is_wanted);
+    }
+
+    /// Where an attempt stands in its leaf's order, in a partition.
+    pub(super) fn app_key(&self, row: u32, number: u16) -> AppKey {
+        let Some(attempt) = self.attempts.get(row) else { return AppKey::default() };
+        let Some(app) = self.apps.get(attempt.app) else { return AppKey::default() };
+        match self.queues.settings(attempt.queue).application_order {
+            ApplicationOrder::Fifo => AppKey::fifo(app.priority, app.application_id, row),
+            ApplicationOrder::Fair { size_based_weight } => {
+                let share = attempt.share(number);
+                let memory = share.map_or(0, |share| share.used.memory_mb());
+                let demand = memory + share.map_or(0, |share| share.pending.memory_mb());
+                let first = if size_based_weight {
+                    // Thousandths: an order of amounts that are whole MiB.
+                    (memory as f64 * 1_000.0 / (1.0 + demand as f64).log2().max(1.0)) as u64
+                } else {
+                    memory
+                };
+                AppKey { first, second: app.submit_time_ms, third: app.application_id.id, row }
+            }
+        }
+    }
+
+    /// Moves an attempt to its new place in its leaf's order, after usage or priority changed.
+    pub(super) fn reorder(&mut self, row: u32, number: u16) {
+        let after = self.app_key(row, number);
+        let Some(attempt) = self.attempts.get_mut(row) else { return };
+        let (queue, user) = (attempt.queue, attempt.leaf_user);
+        let share = attempt.share_mut(number);
+        let before = core::mem::replace(&mut share.key, after);
+        if before == after {
+            return;
+        }
+        let mut next = ShapeId(0);
+        while let Some((shape, _)) = share.wanted.range((next, MIN_KEY)..).next().copied() {
+            next = ShapeId(shape.0 + 1);
+            let partition = &mut self.partitions[usize::from(number)];
+            if partition.shapes.get(shape).set_aside.contains(&row) {
+                continue;
+            }
+            // Inserted first, so that the shape is offered all along.
+            partition.want(&self.queues, queue, user, shape, after, true);
+            partition.want(&self.queues, queue, user, shape, before, false);
+        }
+    }
+
+    /// The leaf's order depends on usage.
+    #[inline]
+    pub(super) fn is_fair(&self, queue: u32) -> bool {
+        self.queues.settings(queue).application_order != ApplicationOrder::Fifo
+    }
+
+    /// Lets the asks look further whose wait is over.
+    pub(super) fn look_further(&mut self, now: Instant) {
+        while let Some(&(at, row, key)) = self.waits.first() {
+            if at > now {
+                break;
+            }
+            self.waits.pop_first();
+            if let Some(ask) = self.attempts.get_mut(row).and_then(|attempt| attempt.asks.get_mut(&key)) {
+                ask.deadline = None;
+                self.refresh_key(now, row, key);
+            }
+        }
+    }
+
+    /// Puts back what a container that was never acquired took from its ask.
+    pub(super) fn restore_ask(&mut self, now: Instant, row: u32, container: &RmContainer) {
+        let Some((host, rack)) = self.nodes.get(container.node).map(|node| (node.host, node.rack)) else {
+            return;
+        };
+        let key = container.key;
+        let Some(attempt) = self.attempts.get_mut(row) else { return };
+        let ask = attempt.asks.entry(key).or_insert_with(|| KeyAsk {
+            partition: container.partition,
+            size: container.resource.clone(),
+            relax_locality: true,
+            is_am: container.is_am,
+            since: now,
+            waits_since: now,
+            ..KeyAsk::default()
+        });
+        if ask.count > 0 && (ask.size != container.resource || ask.partition != container.partition) {
+            // The key means something else by now; what it says is what the ApplicationMaster wants.
+            return;
+        }
+        if ask.count == 0 {
+            ask.partition = container.partition;
+            ask.size = container.resource.clone();
+            ask.waits_since = now;
+        }
+        let put = |rows: &mut Vec<PlaceRow>, name: NameId| {
+            if let Some(place) = rows.iter_mut().find(|place| place.name == name) {
+                place.count += 1;
+                return false;
+            }
+            rows.push(PlaceRow { name, count: 1, relax_locality: true });
+            true
+        };
+        if container.locality == Locality::NodeLocal && put(&mut ask.hosts, host) {
+            self.hosts.hold_again(host);
+        }
+        if container.locality <= Locality::RackLocal && put(&mut ask.racks, rack) {
+            self.racks.hold_again(rack);
+        }
+        let count = ask.count.saturating_add(1);
+        self.set_count(now, row, key, count);
+        self.refresh_key(now, row, key);
+    }
+}
+
+/// Before every key.
+pub(super) const MIN_KEY: SchedulerKey = AM_KEY;
+
+/// After every key.
+pub(super) const MAX_KEY: SchedulerKey = SchedulerKey { priority: i32::MAX, allocation_request_id: i64::MAX };

@@ -1,0 +1,378 @@
+//! The scheduler as the ApplicationMasters' door uses it: the checks of asks and releases, and what is told back.
+//! Owns: the implementation of [`ResourceScheduler`]. Called by: the door; on the scheduler's thread.
+//! Does not: know sessions. Invariants: a refused row changes nothing; an attempt has at most [`Scheduler::ROWS_MAX`]
+//! keys and as many rows of hosts and racks per key.
+
+use heddle_wire::RejectCode;
+use heddle_wire::record::{ContainerId, NodeHandle};
+
+use super::Scheduler;
+use super::completion::{ABORTED, Ending, forget_on_node};
+use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Unacknowledged};
+use super::demand::{AM_KEY, Row, RowPlace};
+use super::face::{Ask, Granted, NodeView, Place, Refusal, ResourceScheduler, SchedulerKey, SchedulerOutput};
+use super::message::Attempt;
+use super::queue::QueueIndex;
+use super::resource::{ResourceTypes, ResourceVector};
+use crate::engine::event::Usability;
+use crate::engine::time::Instant;
+
+impl Scheduler {
+    /// Most keys of an attempt, and most hosts and racks of a key. An ApplicationMaster that asks for each of its tasks
+    /// under a key of its own stays below; beyond, memory would be its to spend.
+    pub const ROWS_MAX: usize = 131_072;
+
+    /// Most hosts and racks on an application's blacklist.
+    pub const BLACKLIST_MAX: usize = 16_384;
+
+    /// Largest container of a leaf.
+    fn maximum_of(&self, queue: QueueIndex) -> ResourceVector {
+        let maximum = &self.measures.maximum;
+        match &self.queues.settings(queue).maximum_allocation {
+            Some(of_queue) => of_queue.component_min(maximum),
+            None => maximum.clone(),
+        }
+    }
+
+    /// The partition an ask is for, and whether nobody named a label.
+    fn partition_of_ask(&self, attempt: Attempt, ask: &Ask<'_>) -> Result<(u16, bool), Refusal> {
+        let refuse = |message: String| Refusal { code: RejectCode::InvalidLabelResourceRequest, message };
+        let Some(of) = self.attempts.by_handle(attempt) else { return Ok((0, true)) };
+        let settings = self.queues.settings(of.queue);
+        if ask.node_label.is_some_and(|label| !label.is_empty()) && ask.place != Place::Any {
+            return Err(refuse(format!(
+                "node_label_expression is {:?} on a row for a host or rack, accepted are labels on rows for any place",
+                ask.node_label.unwrap_or_default()
+            )));
+        }
+        let label = match ask.node_label {
+            Some(label) => label,
+            None => {
+                let of_app = self.apps.get(of.app).and_then(|app| app.node_label.as_deref());
+                of_app.or(settings.default_node_label_expression.as_deref()).unwrap_or_default()
+            }
+        };
+        if label.is_empty() {
+            return Ok((0, true));
+        }
+        if label.contains("&&") {
+            return Err(refuse(format!("node_label_expression is {label:?}, accepted is one label")));
+        }
+        if !self.settings.node_labels_enabled {
+            return Err(refuse(format!(
+                "node_label_expression is {label:?}, and node labels are disabled: accepted is none"
+            )));
+        }
+        let number = self.partition_of(label).filter(|number| *number != 0).ok_or_else(|| {
+            refuse(format!("node_label_expression is {label:?}, which is not a label of the cluster"))
+        })?;
+        if !self.partitions[usize::from(number)].share(of.queue).capacity.is_accessible {
+            return Err(refuse(format!(
+                "node_label_expression is {label:?}, which queue {} may not use; accepted are {}",
+                settings.path,
+                settings.accessible_node_labels.as_ref().map_or("all".into(), |labels| labels.join(", "))
+            )));
+        }
+        Ok((number, false))
+    }
+
+    fn container_of(&self, attempt: Attempt, id: &ContainerId) -> Option<ContainerIndex> {
+        let of = self.attempts.by_handle(attempt)?;
+        self.apps.get(of.app).filter(|app| app.application_id == id.application_id())?.container(id)
+    }
+
+    fn give_back(
+        &mut self,
+        now: Instant,
+        attempt: Attempt,
+        id: &ContainerId,
+        is_silent: bool,
+        out: &mut SchedulerOutput,
+    ) {
+        let Some(index) = self.container_of(attempt, id) else { return };
+        if self.containers.get(index).is_am {
+            return;
+        }
+        let ending = Ending {
+            event: RmContainerEvent::Release,
+            exit_status: ABORTED,
+            diagnostics: "Container released by application",
+            is_node_gone: false,
+            is_silent,
+        };
+        self.end(now, index, ending, out);
+    }
+}
+
+impl ResourceScheduler for Scheduler {
+    fn resource_types(&self) -> &ResourceTypes {
+        &self.settings.resource_types
+    }
+
+    fn limits(&self, attempt: Attempt) -> Option<(ResourceVector, ResourceVector, &str)> {
+        let of = self.attempts.by_handle(attempt)?;
+        let settings = self.queues.settings(of.queue);
+        Some((self.measures.minimum.clone(), self.maximum_of(of.queue), &settings.path))
+    }
+
+    fn check_ask(&self, attempt: Attempt, ask: &Ask<'_>) -> Result<(), Refusal> {
+        let Some(of) = self.attempts.by_handle(attempt) else {
+            return Err(Refusal {
+                code: RejectCode::ApplicationAttemptNotFound,
+                message: "the attempt is not known to the scheduler".into(),
+            });
+        };
+        let refuse = |message: String| Refusal { code: RejectCode::InvalidResourceRequest, message };
+        let most = self.maximum_of(of.queue);
+        for (index, kind) in self.settings.resource_types.types().iter().enumerate() {
+            let (asked, most) = (ask.capability.get(index), most.get(index));
+            if asked > most {
+                return Err(refuse(format!(
+                    "capability: {} is {asked} (GREATER_THEN_MAX_ALLOCATION), accepted in queue {} are at most {most}",
+                    kind.name,
+                    self.queues.settings(of.queue).path
+                )));
+            }
+        }
+        self.partition_of_ask(attempt, ask)?;
+        let has_key = of.asks.get(&ask.key);
+        let is_full = match (has_key, ask.place) {
+            (None, _) => of.asks.len() >= Self::ROWS_MAX,
+            (Some(_), Place::Any) => false,
+            (Some(key), Place::Host(_)) => key.hosts.len() >= Self::ROWS_MAX,
+            (Some(key), Place::Rack(_)) => key.racks.len() >= Self::ROWS_MAX,
+        };
+        if is_full && ask.count > 0 {
+            return Err(refuse(format!(
+                "asks: the attempt has {} keys or places of one key outstanding, accepted are at most as many",
+                Self::ROWS_MAX
+            )));
+        }
+        if ask.key == AM_KEY {
+            return Err(refuse(format!("priority is {}, accepted are larger ones", ask.key.priority)));
+        }
+        Ok(())
+    }
+
+    fn update_ask(&mut self, now: Instant, attempt: Attempt, ask: &Ask<'_>) {
+        let Ok((partition, has_no_label)) = self.partition_of_ask(attempt, ask) else { return };
+        let Some(of) = self.attempts.by_handle(attempt) else { return };
+        let maximum = self.maximum_of(of.queue);
+        let minimum = &self.measures.minimum;
+        let size = self.measures.calculator.normalize(&ask.capability, minimum, &maximum, minimum);
+        let place = match ask.place {
+            Place::Any => RowPlace::Any,
+            Place::Rack(rack) => RowPlace::Rack(self.racks.hold(rack)),
+            Place::Host(host) => RowPlace::Host(self.hosts.hold(host)),
+        };
+        let row = Row {
+            place,
+            partition,
+            has_no_label,
+            size,
+            count: ask.count,
+            relax_locality: ask.relax_locality,
+            is_am: false,
+        };
+        self.set_row(now, attempt.row(), ask.key, row);
+    }
+
+    fn hold_grants(&mut self, attempt: Attempt, is_held: bool) {
+        if self.attempts.by_handle(attempt).is_none() {
+            return;
+        }
+        let Some(of) = self.attempts.get_mut(attempt.row()) else { return };
+        if core::mem::replace(&mut of.is_held, is_held) == is_held {
+            return;
+        }
+        let keys: Vec<SchedulerKey> = of.asks.keys().copied().collect();
+        for key in keys {
+            self.refresh_key(Instant::ZERO, attempt.row(), key);
+        }
+    }
+
+    fn outstanding(&self, attempt: Attempt, key: SchedulerKey) -> u32 {
+        let of = self.attempts.by_handle(attempt);
+        of.and_then(|of| of.asks.get(&key)).map_or(0, |ask| ask.count)
+    }
+
+    fn check_release(&self, attempt: Attempt, container_id: &ContainerId) -> Result<(), Refusal> {
+        let refuse = |message: String| Refusal { code: RejectCode::InvalidContainerRelease, message };
+        let Some(of) = self.attempts.by_handle(attempt) else {
+            return Err(refuse("the attempt is not known to the scheduler".into()));
+        };
+        let theirs = container_id.application_attempt_id;
+        if theirs.application_id != of.attempt_id.application_id {
+            return Err(refuse(format!(
+                "container {container_id} is of another application, accepted are those of {}",
+                of.attempt_id.application_id
+            )));
+        }
+        if theirs.attempt_id != of.attempt_id.attempt_id && !of.keeps_containers {
+            return Err(refuse(format!(
+                "container {container_id} is of another attempt, accepted are those of {}",
+                of.attempt_id
+            )));
+        }
+        Ok(())
+    }
+
+    fn release(
+        &mut self,
+        now: Instant,
+        attempt: Attempt,
+        container_id: &ContainerId,
+        out: &mut SchedulerOutput,
+    ) {
+        self.give_back(now, attempt, container_id, false, out);
+    }
+
+    fn void(
+        &mut self,
+        now: Instant,
+        attempt: Attempt,
+        container_id: &ContainerId,
+        out: &mut SchedulerOutput,
+    ) {
+        self.give_back(now, attempt, container_id, true, out);
+    }
+
+    fn update_blacklist(&mut self, attempt: Attempt, additions: &[&str], removals: &[&str]) {
+        if self.attempts.by_handle(attempt).is_none() {
+            return;
+        }
+        let Some(of) = self.attempts.get_mut(attempt.row()) else { return };
+        // A name may be a host's or a rack's; each is one or the other.
+        for name in additions {
+            if of.blacklisted_hosts.len() < Self::BLACKLIST_MAX {
+                let host = self.hosts.hold(name);
+                if !of.blacklisted_hosts.insert(host) {
+                    self.hosts.release(host);
+                }
+                let rack = self.racks.hold(name);
+                if !of.blacklisted_racks.insert(rack) {
+                    self.racks.release(rack);
+                }
+            }
+        }
+        for name in removals {
+            if let Some(host) = self.hosts.find(name)
+                && of.blacklisted_hosts.remove(&host)
+            {
+                self.hosts.release(host);
+            }
+            if let Some(rack) = self.racks.find(name)
+                && of.blacklisted_racks.remove(&rack)
+            {
+                self.racks.release(rack);
+            }
+        }
+        if removals.is_empty() {
+            return;
+        }
+        // What was set aside for the blacklist's sake may be placed now.
+        let wanted: Vec<_> = of
+            .shares
+            .iter()
+            .flat_map(|share| share.wanted.iter().map(|(shape, _)| (share.partition, *shape)))
+            .collect();
+        for (number, shape) in wanted {
+            let partition = &mut self.partitions[usize::from(number)];
+            if partition.shapes.take_aside(shape, attempt.row()) {
+                partition.restored.push((shape, attempt.row()));
+                partition.is_dirty = true;
+            }
+        }
+    }
+
+    fn acquire(&mut self, now: Instant, attempt: Attempt, container_id: &ContainerId) -> bool {
+        self.container_of(attempt, container_id).is_some_and(|index| self.acquire_container(now, index))
+    }
+
+    fn acknowledge(&mut self, node: NodeHandle, container_id: &ContainerId, out: &mut SchedulerOutput) {
+        let app = self.apps.find(&container_id.application_id()).and_then(|app| self.apps.get(app));
+        if let Some(attempt) = app.and_then(|app| app.current).and_then(|row| self.attempts.get_mut(row)) {
+            let container_id = *container_id;
+            if attempt.unacknowledged.remove(&Unacknowledged { container_id, node }) {
+                forget_on_node(node, container_id, out);
+            }
+        }
+    }
+
+    fn schedule(&mut self, now: Instant, out: &mut SchedulerOutput) {
+        self.activate(now, out);
+        self.place_all(now, out);
+    }
+
+    fn headroom(&self, attempt: Attempt) -> ResourceVector {
+        let Some(of) = self.attempts.by_handle(attempt) else { return ResourceVector::ZERO };
+        let partition = &self.partitions[0];
+        let share = partition.share(of.queue);
+        let root = partition.share(0);
+        let Some(leaf) = share.leaf.as_deref() else { return ResourceVector::ZERO };
+        let user = leaf.user(of.leaf_user);
+        let (used, weight) =
+            user.map_or((ResourceVector::ZERO, 1.0), |user| (user.used.clone(), user.weight));
+        let limit = match &leaf.user_limit {
+            Some(limit) => limit.clone(),
+            None => partition.compute_user_limit(&self.queues, &self.measures, of.queue),
+        };
+        let limits = partition.limits(&self.queues, &self.measures, of.queue);
+        let of_user = limits.weighted_user_limit(&limit, weight).minus(&used);
+        let of_queue = limits.current_limit(&partition.total).minus(&share.used);
+        let room = of_user.component_min(&of_queue);
+        let free = partition.total.minus(&root.used);
+        self.measures.calculator.round_down(&room, &self.measures.minimum).component_min(&free)
+    }
+
+    fn num_cluster_nodes(&self, _attempt: Attempt) -> u32 {
+        self.partitions[0].usable_nodes
+    }
+
+    fn enhanced_headroom(&self) -> Option<(u64, u64)> {
+        let totals = self.totals();
+        let least = self.measures.minimum.memory_mb().max(1);
+        Some((totals.pending_memory_mb / least, totals.virtual_cores))
+    }
+
+    fn priority(&self, attempt: Attempt) -> i32 {
+        let of = self.attempts.by_handle(attempt);
+        of.and_then(|of| self.apps.get(of.app)).map_or(0, |app| app.priority)
+    }
+
+    fn transferred_containers(&self, attempt: Attempt) -> Vec<Granted> {
+        let Some(of) = self.attempts.by_handle(attempt) else { return Vec::new() };
+        let Some(app) = self.apps.get(of.app) else { return Vec::new() };
+        let live = app.containers.values().map(|index| self.containers.get(*index));
+        live.filter(|container| !container.is_am && container.state >= RmContainerState::Acquired)
+            .filter_map(|container| {
+                Some(Granted {
+                    attempt,
+                    container_id: container.id,
+                    node: self.nodes.get(container.node)?.handle,
+                    key: container.key,
+                    resource: container.resource.clone(),
+                })
+            })
+            .collect()
+    }
+
+    fn node(&self, node: NodeHandle) -> Option<NodeView<'_>> {
+        let of = self.nodes.get(self.nodes.find(node)?)?;
+        let state = match of.usability {
+            Usability::Usable | Usability::Suspect => 2,
+            Usability::Unhealthy => 3,
+            Usability::Decommissioning => 7,
+        };
+        Some(NodeView {
+            node_id: &of.node_id,
+            http_port: of.http_port,
+            rack_name: self.racks.name(of.rack),
+            node_label: &self.partitions[usize::from(of.partition)].label,
+            capability: &of.capability,
+            used: &of.used,
+            containers: of.container_count(),
+            state,
+        })
+    }
+}

@@ -1,0 +1,357 @@
+//! Reservations: a node kept for an ask that fits on no node now, so that smaller asks do not take its room for ever.
+//! Owns: [`Reservations`]; when one is made, fulfilled and given up. Called by: `placement`, `demand`, `node_events`; on the
+//! scheduler's thread. Does not: apply to racks and hosts: strict asks wait for their nodes.
+//! Invariants: a node has at most one; a key has no more than it has outstanding; what is reserved is charged to queue, user
+//! and attempt as used; a reserved node counts as having nothing free.
+//!
+//! Source: YARN's reservations, adapted to events. YARN makes one whenever the node that happens to be visited has no room
+//! for the ask that comes first. Here nothing is visited: after everything that fits was placed, the asks that come first
+//! among those that fit nowhere hold nodes, in the same order, and only where a smaller size is pending in the partition
+//! that could take the room. The node is one with as much free as possible. It is given to its ask when it has room, with
+//! no further check of the user's limit (as in YARN); bounds of queues hold. When another node has room first, the ask goes there and gives the reservation
+//! up (YARN: `reservations-continue-look-all-nodes`). At most a tenth of a partition's nodes are held at once.
+
+use super::Scheduler;
+use super::attempt::AppKey;
+use super::demand::{MAX_KEY, MIN_KEY};
+use super::face::{SchedulerKey, SchedulerOutput};
+use super::placement::Candidate;
+use super::queue::{LeafUserIndex, QueueIndex};
+use super::resource::ResourceVector;
+use super::shape::{Reach, ShapeId};
+use crate::engine::time::Instant;
+
+/// A node held for an ask.
+#[derive(Clone, Debug)]
+pub(super) struct Reservation {
+    /// The attempt.
+    pub(super) row: u32,
+    /// Its ask.
+    pub(super) key: SchedulerKey,
+    /// The node.
+    pub(super) node: u32,
+    /// The partition it is charged to.
+    pub(super) partition: u16,
+    /// The size.
+    pub(super) size: ResourceVector,
+    /// When it was made.
+    pub(super) since: Instant,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Reservations {
+    slab: Vec<Option<Reservation>>,
+    free: Vec<u32>,
+    /// Nodes that have room for what is reserved on them.
+    ready: Vec<u32>,
+}
+
+impl Reservations {
+    /// One that is held.
+    pub(super) fn get(&self, index: u32) -> Option<&Reservation> {
+        self.slab.get(index as usize).and_then(Option::as_ref)
+    }
+
+    fn insert(&mut self, reservation: Reservation) -> u32 {
+        if let Some(index) = self.free.pop() {
+            self.slab[index as usize] = Some(reservation);
+            return index;
+        }
+        self.slab.push(Some(reservation));
+        self.slab.len() as u32 - 1
+    }
+
+    fn remove(&mut self, index: u32) -> Option<Reservation> {
+        let reservation = self.slab.get_mut(index as usize)?.take()?;
+        self.free.push(index);
+        Some(reservation)
+    }
+
+    /// A reserved node has more room now.
+    pub(super) fn note_room(&mut self, reservation: u32) {
+        self.ready.push(reservation);
+    }
+}
+
+/// How many steps a search for the freest node takes: eighths of the size.
+const EIGHTHS: u64 = 8;
+
+/// Nodes that are too small in all, or held already, and that a search passes before it is content with less.
+const REJECTED_MAX: u32 = 64;
+
+impl Scheduler {
+    /// Gives nodes that have room to the asks that hold them.
+    pub(super) fn fulfil(&mut self, now: Instant, number: usize, left: &mut u32, out: &mut SchedulerOutput) {
+        let mut ready = core::mem::take(&mut self.reservations.ready);
+        ready.sort_unstable();
+        ready.dedup();
+        for index in ready {
+            let Some(reservation) = self.reservations.get(index) else { continue };
+            if usize::from(reservation.partition) != number || *left == 0 {
+                self.reservations.ready.push(index);
+                continue;
+            }
+            let (row, key, node_index) = (reservation.row, reservation.key, reservation.node);
+            let Some(node) = self.nodes.get(node_index) else { continue };
+            if !self.measures.calculator.fits_in(&reservation.size, &node.free()) {
+                continue;
+            }
+            let number = usize::from(reservation.partition);
+            self.unreserve(now, index);
+            let Some(attempt) = self.attempts.get(row) else { continue };
+            // The cluster may be smaller than when it was made.
+            let Some(size) = attempt.asks.get(&key).map(|ask| &ask.size) else { continue };
+            let chain = &self.queues.get(attempt.queue).chain;
+            let is_within = chain.iter().filter(|queue| **queue != 0).all(|queue| {
+                let share = self.partitions[number].share(*queue);
+                self.measures.calculator.fits_in(&share.used.plus(size), &share.capacity.effective_max)
+            });
+            if !is_within {
+                continue;
+            }
+            let candidate = Candidate {
+                queue: attempt.queue,
+                user: attempt.leaf_user,
+                row,
+                key,
+                shape: ShapeId(0),
+                gives_up_reservation: false,
+            };
+            self.grant(now, &candidate, node_index, out);
+            *left -= 1;
+        }
+    }
+
+    /// Holds nodes for what comes first and fits nowhere, when everything that fits is placed.
+    pub(super) fn reserve(&mut self, now: Instant, number: usize) {
+        if self.partitions[number].shapes.closed_any().is_empty() {
+            return;
+        }
+        while self.partitions[number].reserved_nodes < self.reservations_max(number) {
+            let total = self.partitions[number].total.clone();
+            let Some(candidate) = self.pick_for_reservation(number, 0, &total) else { return };
+            self.try_reserve(now, number, &candidate);
+        }
+    }
+
+    /// Most nodes of a partition that are held at once.
+    fn reservations_max(&self, number: usize) -> u32 {
+        (self.partitions[number].usable_nodes / 10).max(1)
+    }
+
+    /// Whether an ask that comes first and fits nowhere may hold one more node.
+    pub(super) fn may_reserve(&self, number: usize, candidate: &Candidate) -> bool {
+        let partition = &self.partitions[number];
+        let shape = partition.shapes.get(candidate.shape);
+        let ask = self.attempts.get(candidate.row).and_then(|attempt| attempt.asks.get(&candidate.key));
+        !shape.is_open
+            && shape.reach == Reach::Any
+            && !candidate.gives_up_reservation
+            && partition.reserved_nodes < self.reservations_max(number)
+            && !partition.unreservable.contains(&candidate.shape)
+            && ask.is_some_and(|ask| (ask.reservations.len() as u32) < ask.count)
+            && self.has_rival(number, candidate.shape)
+    }
+
+    /// Holds a node, or remembers for this step that none can be.
+    pub(super) fn try_reserve(&mut self, now: Instant, number: usize, candidate: &Candidate) {
+        let size = self.partitions[number].shapes.get(candidate.shape).size.clone();
+        match self.freest_node(number, &size, candidate.row) {
+            Some(node) => self.hold(now, number, candidate, node, size),
+            None => self.partitions[number].unreservable.push(candidate.shape),
+        }
+    }
+
+    /// Whether some other pending size could take the room this one waits for.
+    fn has_rival(&self, number: usize, shape: ShapeId) -> bool {
+        let shapes = &self.partitions[number].shapes;
+        let size = &shapes.get(shape).size;
+        let calculator = self.measures.calculator;
+        let mut any = shapes.of_reach(Reach::Any);
+        any.any(|other| other != shape && !calculator.fits_in(size, &shapes.get(other).size))
+    }
+
+    fn pick_for_reservation(
+        &self,
+        number: usize,
+        queue: QueueIndex,
+        headroom: &ResourceVector,
+    ) -> Option<Candidate> {
+        let partition = &self.partitions[number];
+        let share = partition.share(queue);
+        if !share.offers.meets(partition.shapes.closed_any()) || !share.capacity.is_accessible {
+            return None;
+        }
+        // As in `placement`: the root's bound is the cluster, and a reservation takes nothing of it yet.
+        let room = if queue == 0 {
+            headroom.clone()
+        } else {
+            share.capacity.effective_max.minus(&share.used).component_min(headroom)
+        };
+        let Some(leaf) = share.leaf.as_deref() else {
+            let mut children = share.children.iter();
+            return children.find_map(|(_, child)| self.pick_for_reservation(number, *child, &room));
+        };
+        let calculator = self.measures.calculator;
+        let mut best: Option<(AppKey, SchedulerKey, LeafUserIndex, ShapeId)> = None;
+        for bit in share.offers.iter().filter(|bit| partition.shapes.closed_any().has(*bit)) {
+            let shape = partition.shapes.of_bit(bit);
+            let size = &partition.shapes.get(shape).size;
+            if partition.unreservable.contains(&shape)
+                || !calculator.fits_in(size, &room)
+                || !self.has_rival(number, shape)
+            {
+                continue;
+            }
+            // The first attempts are few where each has a node held already: those are bounded.
+            for (_, user) in leaf.demand.get(&shape).into_iter().flatten() {
+                let wanted = leaf.user(*user).and_then(|user| user.wanted.get(&shape));
+                let first = wanted.into_iter().flatten().find_map(|key| {
+                    self.unreserved_key(number, key.row, shape).map(|of| (*key, of, *user, shape))
+                });
+                if let Some(first) = first
+                    && best.is_none_or(|best| first < best)
+                {
+                    best = Some(first);
+                }
+            }
+        }
+        best.map(|(app_key, key, user, shape)| Candidate {
+            queue,
+            user,
+            row: app_key.row,
+            key,
+            shape,
+            gives_up_reservation: false,
+        })
+    }
+
+    /// The first key of an attempt with fewer nodes held than containers outstanding.
+    fn unreserved_key(&self, number: usize, row: u32, shape: ShapeId) -> Option<SchedulerKey> {
+        let attempt = self.attempts.get(row)?;
+        let wanted = &attempt.share(number as u16)?.wanted;
+        wanted
+            .range((shape, MIN_KEY)..=(shape, MAX_KEY))
+            .map(|(_, key)| *key)
+            .find(|key| attempt.asks.get(key).is_some_and(|ask| (ask.reservations.len() as u32) < ask.count))
+    }
+
+    /// A node that could hold `size` were it empty, is not held, and has as much free as possible, in eighths.
+    fn freest_node(&mut self, number: usize, size: &ResourceVector, row: u32) -> Option<u32> {
+        let calculator = self.measures.calculator;
+        let attempt = self.attempts.get(row)?;
+        let nodes = &self.nodes;
+        for eighth in (0..EIGHTHS).rev() {
+            let part = size.map(|amount| (amount as u128 * u128::from(eighth) / u128::from(EIGHTHS)) as u64);
+            let mut rejected = 0;
+            let found = self.partitions[number].any_slot(&part, &mut |node| {
+                let is_fit = rejected >= REJECTED_MAX
+                    || nodes.get(node).is_some_and(|node| {
+                        node.reservation.is_none()
+                            && calculator.fits_in(size, &node.capability)
+                            && !attempt.blacklisted_hosts.contains(&node.host)
+                            && !attempt.blacklisted_racks.contains(&node.rack)
+                            && !attempt.am_blacklist.contains(&node.host)
+                    });
+                rejected += u32::from(!is_fit);
+                is_fit
+            });
+            if let Some(node) = found
+                && rejected < REJECTED_MAX
+            {
+                return Some(node);
+            }
+        }
+        None
+    }
+
+    fn hold(&mut self, now: Instant, number: usize, candidate: &Candidate, node: u32, size: ResourceVector) {
+        let Some(of) = self.nodes.get_mut(node) else { return };
+        let Some(attempt) = self.attempts.get_mut(candidate.row) else { return };
+        let partition = number as u16;
+        let index = self.reservations.insert(Reservation {
+            row: candidate.row,
+            key: candidate.key,
+            node,
+            partition,
+            size: size.clone(),
+            since: now,
+        });
+        of.reservation = Some(index);
+        if let Some(ask) = attempt.asks.get_mut(&candidate.key) {
+            ask.reservations.push(index);
+        }
+        let slot = of.slot;
+        self.partitions[number].lower_free(slot, None);
+        self.partitions[number].reserved_nodes += 1;
+        self.charge_reservation((candidate.row, partition), (candidate.queue, candidate.user), &size, true);
+        if !self.queues.tree.reservations_continue_look_all_nodes {
+            self.refresh_key(now, candidate.row, candidate.key);
+        }
+    }
+
+    /// Counts a reservation in or out: attempt, user, queues.
+    pub(super) fn charge_reservation(
+        &mut self,
+        (row, number): (u32, u16),
+        place: (QueueIndex, LeafUserIndex),
+        size: &ResourceVector,
+        is_more: bool,
+    ) {
+        let change =
+            |amount: &mut ResourceVector| if is_more { amount.add(size) } else { amount.subtract(size) };
+        if let Some(attempt) = self.attempts.get_mut(row) {
+            let share = attempt.share_mut(number);
+            change(&mut share.used);
+            change(&mut share.reserved);
+        }
+        let partition = &mut self.partitions[usize::from(number)];
+        for queue in &self.queues.get(place.0).chain {
+            change(&mut partition.shares[*queue as usize].reserved);
+        }
+        if let Some(user) = partition.leaf_mut(place.0).and_then(|leaf| leaf.users.get_mut(place.1 as usize))
+        {
+            change(&mut user.reserved);
+        }
+        if let Some(leaf) = partition.leaf_mut(place.0) {
+            leaf.reservations =
+                if is_more { leaf.reservations + 1 } else { leaf.reservations.saturating_sub(1) };
+        }
+        partition.charge(&self.queues, &self.measures, place, size, is_more);
+    }
+
+    /// Gives up a reservation.
+    pub(super) fn unreserve(&mut self, now: Instant, index: u32) {
+        let Some(reservation) = self.reservations.remove(index) else { return };
+        let number = usize::from(reservation.partition);
+        self.partitions[number].reserved_nodes -= 1;
+        if let Some(node) = self.nodes.get_mut(reservation.node) {
+            node.reservation = None;
+        }
+        if let Some(attempt) = self.attempts.get_mut(reservation.row) {
+            if let Some(ask) = attempt.asks.get_mut(&reservation.key) {
+                ask.reservations.retain(|other| *other != index);
+            }
+            let place = (attempt.queue, attempt.leaf_user);
+            self.charge_reservation(
+                (reservation.row, reservation.partition),
+                place,
+                &reservation.size,
+                false,
+            );
+        }
+        self.publish_free(now, reservation.node);
+        if !self.queues.tree.reservations_continue_look_all_nodes {
+            self.refresh_key(now, reservation.row, reservation.key);
+        }
+    }
+
+    /// Gives up one reservation of a key: another node has room.
+    pub(super) fn give_up_one(&mut self, now: Instant, row: u32, key: SchedulerKey) {
+        let ask = self.attempts.get(row).and_then(|attempt| attempt.asks.get(&key));
+        if let Some(index) = ask.and_then(|ask| ask.reservations.last()).copied() {
+            self.unreserve(now, index);
+        }
+    }
+}
