@@ -20,13 +20,13 @@ fn same_thread(criterion: &mut Criterion) {
     const COUNT: u64 = 1_024;
     group.throughput(Throughput::Elements(COUNT));
     group.bench_function("batched/same_thread", |bencher| {
-        let (mut shard_port, mut net_port) = connect(Arc::new(Sleeper::for_current_thread()), Arc::default());
+        let (mut role_port, mut net_port) = connect(Arc::new(Sleeper::for_current_thread()), Arc::default());
         bencher.iter(|| {
             for _ in 0..COUNT {
-                let offered = shard_port.offer_frame(&FRAME, StreamRef::new(0, 1, 1), PeerId(1));
+                let offered = role_port.offer_frame(&FRAME, StreamRef::new(0, 1, 1), PeerId(1));
                 assert!(offered.is_ok());
             }
-            shard_port.flush();
+            role_port.flush();
             let mut taken = 0;
             while let Some(batch) = net_port.poll_frames() {
                 for frame in batch.frames() {

@@ -20,8 +20,11 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::engine::inventory::Totals;
 use crate::engine::shard::ShardCounters;
+
+mod scheduling;
+
+pub use scheduling::{ApplicationGauge, Latencies, QueueDepths, SchedulerGauge};
 
 /// A number with one writing thread.
 #[derive(Debug, Default)]
@@ -132,7 +135,7 @@ pub struct ShardGauge {
 pub struct RoleCounters {
     /// Frame batches waiting.
     pub frame_batches: u64,
-    /// Node events on their way to the inventory.
+    /// Node events on their way to the scheduler.
     pub node_events: u64,
     /// Orders waiting.
     pub node_commands: u64,
@@ -204,25 +207,6 @@ impl RoleMetrics {
     }
 }
 
-/// The inventory's totals.
-#[derive(Debug, Default)]
-pub struct InventoryGauge {
-    totals: ArcSwap<Totals>,
-}
-
-impl InventoryGauge {
-    /// Publishes the totals.
-    pub fn publish(&self, totals: &Totals) {
-        self.totals.store(Arc::new(*totals));
-    }
-
-    /// The last totals published.
-    #[must_use]
-    pub fn totals(&self) -> Arc<Totals> {
-        self.totals.load_full()
-    }
-}
-
 /// Parts by their thread's or role's name, in the order they were asked for.
 type Named<T> = Mutex<Vec<(String, Arc<T>)>>;
 
@@ -231,7 +215,8 @@ struct Parts {
     transports: Named<TransportMetrics>,
     shards: Named<ShardGauge>,
     roles: Named<RoleMetrics>,
-    inventory: Arc<InventoryGauge>,
+    scheduler: Arc<SchedulerGauge>,
+    applications: Arc<ApplicationGauge>,
 }
 
 /// The registry. Clones share it. Parts are asked for at start and then written without it.
@@ -263,10 +248,16 @@ impl Metrics {
         named(&self.0.roles, name)
     }
 
-    /// The inventory's totals.
+    /// The scheduler's numbers.
     #[must_use]
-    pub fn inventory(&self) -> Arc<InventoryGauge> {
-        Arc::clone(&self.0.inventory)
+    pub fn scheduler(&self) -> Arc<SchedulerGauge> {
+        Arc::clone(&self.0.scheduler)
+    }
+
+    /// The application manager's numbers.
+    #[must_use]
+    pub fn applications(&self) -> Arc<ApplicationGauge> {
+        Arc::clone(&self.0.applications)
     }
 
     /// Every shard's counters, by name.
@@ -379,13 +370,23 @@ impl Writer<'_, '_> {
     }
 }
 
+impl Writer<'_, '_> {
+    /// A histogram of seconds without labels: upper bounds and counts of each bucket, the last one without a bound.
+    fn histogram(&mut self, name: &str, help: &str, sum: f64, buckets: &[(f64, u64)]) -> fmt::Result {
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        family.encode_histogram::<[(&str, &str); 0]>(sum, count, buckets, None)
+    }
+}
+
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer { encoder: &mut encoder };
         encode_transports(&mut writer, &self.transports())?;
         encode_shards(&mut writer, &self.shards(), &all(&self.0.shards))?;
         encode_roles(&mut writer, &self.roles())?;
-        encode_inventory(&mut writer, &self.inventory().totals())
+        scheduling::encode_scheduler(&mut writer, &self.scheduler())?;
+        scheduling::encode_applications(&mut writer, &self.applications())
     }
 }
 
@@ -470,7 +471,7 @@ fn encode_shards(
         gauges.iter().map(|(shard, gauge)| (shard.as_str(), gauge.role())).collect();
     let depths: [(&str, &str, ReadRole); 3] = [
         ("shard_queue_depth", "Frame batches waiting for the shard", |r| r.frame_batches),
-        ("node_event_queue_depth", "Node events on their way to the inventory", |r| r.node_events),
+        ("node_event_queue_depth", "Node events on their way to the scheduler", |r| r.node_events),
         ("node_command_queue_depth", "Orders waiting for the shard", |r| r.node_commands),
     ];
     for (name, help, read) in depths {
@@ -511,30 +512,6 @@ fn encode_roles(writer: &mut Writer<'_, '_>, roles: &[(String, CycleStats)]) -> 
         writer.gauge(name, help, "role", roles.iter().map(|(role, stats)| (role.as_str(), read(stats))))?;
     }
     Ok(())
-}
-
-fn encode_inventory(writer: &mut Writer<'_, '_>, totals: &Totals) -> fmt::Result {
-    let only = |value: f64| std::iter::once(("default", value));
-    writer.gauge(
-        "usable_nodes",
-        "Nodes that may be given containers",
-        "partition",
-        only(totals.usable_nodes as f64),
-    )?;
-    let memory_bytes = totals.memory_mb as f64 * 1_048_576.0;
-    writer.gauge(
-        "capability_memory_bytes",
-        "Memory of nodes that are not UNHEALTHY",
-        "partition",
-        only(memory_bytes),
-    )?;
-    let cores = totals.virtual_cores as f64;
-    writer.gauge(
-        "capability_virtual_cores",
-        "Virtual cores of nodes that are not UNHEALTHY",
-        "partition",
-        only(cores),
-    )
 }
 
 #[cfg(test)]
@@ -590,6 +567,11 @@ mod tests {
             } else {
                 let (series, value) = line.rsplit_once(' ').unwrap();
                 let name = series.split('{').next().unwrap();
+                let name = if typed.last().is_some_and(|(_, kind)| *kind == "histogram") {
+                    ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part)).unwrap()
+                } else {
+                    name
+                };
                 assert!(name.starts_with("heddle_"), "{line}");
                 assert_eq!(typed.last().map(|(name, _)| *name), Some(name), "{line} is not in its family");
                 assert!(value.parse::<f64>().is_ok() && samples.insert(series), "{line}");

@@ -18,7 +18,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("recorder", &["engine", "recorder", "ring"]),
     ("ring", &["ring"]),
     ("store", &["engine", "store"]),
-    ("runtime", &["config", "engine", "metrics", "pki", "recorder", "ring", "runtime", "transport"]),
+    ("runtime", &["config", "engine", "metrics", "pki", "recorder", "ring", "runtime", "store", "transport"]),
     ("transport", &["config", "engine", "metrics", "pki", "ring", "runtime", "transport"]),
     ("web", &["config", "metrics", "web"]),
 ];

@@ -5,6 +5,8 @@
 mod common;
 #[path = "yarn_semantics/heartbeat.rs"]
 mod heartbeat;
+#[path = "yarn_semantics/launch.rs"]
+mod launch;
 #[path = "yarn_semantics/leaving.rs"]
 mod leaving;
 #[path = "yarn_semantics/peers.rs"]

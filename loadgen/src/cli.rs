@@ -2,9 +2,12 @@
 //! Owns: flags, their defaults, exit codes, which files are written. Called by: `main`. Thread: main.
 //! Does not: measure. Exit codes: 0 nothing lost, 1 something lost or failed, 2 usage, 5 unreachable.
 
+mod allocate;
 mod heartbeat;
 mod output;
 mod progress;
+mod run;
+mod trace;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -37,19 +40,24 @@ const NODES_MAX: u32 = 1 << 20;
 
 /// Drives a simulated cluster against a Heddle ResourceManager and reports latencies.
 ///
-/// Without arguments: 10,000 NodeManagers, a connection each, beat once a second for 30 seconds against a ResourceManager
-/// started for the purpose. A table is printed; JSON, histogram log and HTML page go to heddle-loadgen-report.*.
+/// Without arguments: the bundled scenario on 10,000 NodeManagers, a connection each, with a hundred queues' worth of
+/// applications, against a ResourceManager started for the purpose: nodes beat and ApplicationMasters call once a second,
+/// measured for a minute. A table is printed; JSON, histogram log and HTML page go to heddle-loadgen-report.*.
 #[derive(Debug, Parser)]
 #[command(name = "heddle-loadgen", version, max_term_width = 110, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    heartbeat: HeartbeatArgs,
+    cluster: run::ClusterArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// A trace or scenario: applications on a cluster, from submission to their end.
+    Run(Box<run::RunArgs>),
+    /// Grants per second, the latency of allocate calls, and how fast freed capacity is granted again.
+    Allocate(Box<allocate::AllocateArgs>),
     /// NodeManagers that beat, in open or closed loop.
     Heartbeat(Box<HeartbeatArgs>),
     /// A bare QUIC echo of the same bytes: what the transport alone can do.
@@ -60,6 +68,9 @@ enum Command {
     /// one of the two in the middle), so that floor_ratio is beats_per_second / floor_beats_per_second. floor_ratios has the
     /// ratios of all rounds in their order. What any round lost is lost.
     Compare(CompareArgs),
+    /// Traces and scenarios: what is in them, and in other forms.
+    #[command(subcommand)]
+    Trace(trace::TraceCommand),
     /// The floor's server.
     #[command(hide = true)]
     Echo(EchoArgs),
@@ -298,10 +309,13 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<bool> {
     match cli.command {
-        None => heartbeat::run(cli.heartbeat, true),
-        Some(Command::Heartbeat(args)) => heartbeat::run(*args, false),
+        None => run::run(run::RunArgs { trace: None, cluster: cli.cluster }, true),
+        Some(Command::Run(args)) => run::run(*args, false),
+        Some(Command::Allocate(args)) => allocate::run(&args),
+        Some(Command::Heartbeat(args)) => heartbeat::run(*args),
         Some(Command::Floor(args)) => run_floor(&args),
         Some(Command::Compare(args)) => heartbeat::compare(&args),
+        Some(Command::Trace(command)) => trace::run(&command),
         Some(Command::Echo(args)) => {
             rm::end_with_parent()?;
             let file = |name: &str| args.pki_dir.join(name);

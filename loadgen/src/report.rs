@@ -440,6 +440,29 @@ impl Report {
         Some((middle, report))
     }
 
+    /// The report of the three runs of `allocate`: that of the first, with latencies of calls from the second and of free
+    /// capacity from the third; and what was lost in any of them.
+    #[must_use]
+    pub fn of_allocate(closed: Self, opened: Self, full: Self) -> Self {
+        let mut report = closed;
+        let parts = [("closed loop", &report), ("open loop", &opened), ("full cluster", &full)];
+        let lost = parts
+            .iter()
+            .flat_map(|(name, part)| part.lost.iter().map(move |text| format!("{name}: {text}")))
+            .collect();
+        let errors = parts
+            .iter()
+            .flat_map(|(_, part)| part.errors.iter().cloned())
+            .collect::<std::collections::BTreeSet<_>>();
+        (report.lost, report.errors) = (lost, errors.into_iter().collect());
+        if let (Some(sum), Some(opened), Some(full)) =
+            (report.applications.as_mut(), opened.applications, full.applications)
+        {
+            sum.take_latencies(&opened, &full);
+        }
+        report
+    }
+
     /// Says what was lost and who was the limit.
     fn judge(&mut self, spec: &RunSpec) {
         let missing = u64::from(spec.nodes.saturating_sub(self.registered)).saturating_sub(self.killed);

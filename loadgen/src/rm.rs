@@ -23,6 +23,12 @@ const ANY_NODE: &str = "*";
 /// Threads of an embedded ResourceManager begin with this.
 const RM_THREAD: &str = "rm-";
 
+/// Setting for the file of queues.
+pub const QUEUES_FILE: &str = "scheduler.queues_file";
+
+/// Setting for containers of applications nobody knows.
+pub const UNKNOWN_CONTAINERS: &str = "scheduler.unknown_containers";
+
 /// A ResourceManager that cannot be had.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -73,6 +79,14 @@ impl EphemeralPki {
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// A user's certificate.
+    ///
+    /// # Errors
+    /// As [`Authority::issue`].
+    pub fn client(&self, user: &str) -> Result<Identity, TargetError> {
+        Ok(self.authority.issue(Role::Client, user)?)
     }
 
     /// A certificate that speaks for every node.

@@ -95,11 +95,11 @@ proptest! {
         let mut bytes = text.as_bytes().to_vec();
         for (at, edit) in edits {
             let at = at.index(bytes.len());
-            let digits = |byte: &u8| byte.is_ascii_digit();
+            let is_digit = u8::is_ascii_digit;
             match NUMBERS.get(edit) {
                 Some(number) => {
-                    let Some(start) = bytes[at..].iter().position(|byte| digits(byte)).map(|offset| at + offset) else { continue };
-                    let end = bytes[start..].iter().position(|byte| !digits(byte)).map_or(bytes.len(), |offset| start + offset);
+                    let Some(start) = bytes[at..].iter().position(is_digit).map(|offset| at + offset) else { continue };
+                    let end = bytes[start..].iter().position(|byte| !is_digit(byte)).map_or(bytes.len(), |offset| start + offset);
                     bytes.splice(start..end, number.bytes());
                 }
                 None if edit == NUMBERS.len() => bytes.truncate(at.max(1)),
@@ -138,4 +138,31 @@ fn every_sample_is_told_by_its_name_and_beginning() {
     );
     let error = Workload::read("/nowhere/x.json".as_ref(), &ReadOptions::default()).unwrap_err().to_string();
     assert!(error.starts_with("/nowhere/x.json: "), "{error}");
+}
+
+#[test]
+fn the_resource_manager_takes_the_queues_of_every_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = ("default.toml", heddle_loadgen::workload::DEFAULT_SCENARIO);
+    let samples = SAMPLES.iter().filter(|(_, text)| !text.contains("\"rack\""));
+    let names = samples.map(|(format, text)| {
+        let name = if *format == Format::OpenB { "a.csv" } else { "a.json" };
+        (if *format == Format::Scenario { "a.toml" } else { name }, *text)
+    });
+    for (name, text) in names.chain([scenario]) {
+        let workload = Workload::from_text(name, text, &ReadOptions::default()).unwrap();
+        let tree = workload.queue_tree();
+        let path = folder.path().join("queues.toml");
+        std::fs::write(&path, &tree.toml).unwrap();
+        let mut files = heddle::config::QueueFiles::default();
+        files.path = Some(path);
+        let read = files.read().unwrap_or_else(|errors| panic!("{name}: {errors}"));
+        let leaves = |path: &str| read.queues.iter().any(|queue| queue.is_leaf && &*queue.path == path);
+        assert!(tree.leaves.iter().all(|leaf| leaves(leaf)), "{name}");
+        // Whoever submits finds the queue, by its path or its name.
+        for queue in workload.queue_names() {
+            let found = read.find(&queue).unwrap_or_else(|error| panic!("{name}: {queue}: {error:?}"));
+            assert!(read.queues[found as usize].is_leaf, "{name}: {queue}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ mod log;
 mod node;
 mod output;
 mod pki;
+mod queue;
 mod replay;
 mod resourcemanager;
 
@@ -49,6 +50,9 @@ enum Command {
     /// Look at nodes; take them out and bring them back.
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// See what a queue file means, and what is wrong with it.
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
     /// Labels of nodes: list, add, remove, put on nodes.
     #[command(subcommand)]
     Label(admin::LabelCommand),
@@ -73,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Attempt(command) => command.format(),
         Command::Container(command) => command.format(),
         Command::Node(command) => command.format(),
+        Command::Queue(command) => command.format(),
         Command::Label(command) => command.format(),
         Command::Admin(command) => command.format(),
         _ => output::Format::Table,
@@ -84,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Attempt(command) => application::run_attempt(command),
         Command::Container(command) => application::run_container(command),
         Command::Node(command) => node::run(command),
+        Command::Queue(command) => queue::run(command),
         Command::Label(command) => admin::run_label(command),
         Command::Admin(command) => admin::run(command),
         Command::ResourceManager(args) => resourcemanager::run(args),
@@ -136,6 +142,8 @@ mod tests {
             "node decommission n1 --graceful --timeout -1",
             "node recommission n1",
             "node refresh --graceful",
+            "queue validate capacity-scheduler.xml",
+            "queue validate queues.toml --yarn-site yarn-site.xml --memory 102400 --vcores 100 -o json",
             "label list -o json",
             "label add gpu fast:shared",
             "label remove gpu",
@@ -165,6 +173,8 @@ mod tests {
             "node decommission n1 --timeout 600",
             "node decommission n1 --graceful --forceful",
             "node decommission n1 --graceful --timeout -2",
+            "queue validate",
+            "queue validate a.xml --memory 1",
             "label add gpu:sometimes",
             "label set n1",
             "admin update-node n1 --memory 1",

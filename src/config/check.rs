@@ -6,13 +6,18 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 
+use super::cluster;
 use super::error::{ConfigError, ConfigErrors};
+use super::groups::GroupsFile;
 use super::key::{self, Key, Kind, NODE_CLASS};
+use super::queues::{self, QueueFiles, QueueReading};
 use super::settings::{
     HttpSettings, LogFormat, LogSettings, NodeListFiles, PkiFiles, RecorderSettings, RmConfig,
     RuntimeSettings, TransportSettings,
 };
-use super::source::{ClassTable, Entry, Merged, Origin, Raw};
+use super::source::{ClassTable, ConfigSources, Entry, Merged, Origin, Raw};
+use crate::engine::application::settings::ApplicationSettings;
+use crate::engine::scheduler::settings::SchedulerSettings;
 use crate::engine::settings::{
     BrakeSettings, HeartbeatSettings, MinimumSettings, NodeClass, ScalingSettings, ShardSettings,
 };
@@ -38,8 +43,12 @@ enum Value {
     Text(String),
 }
 
-pub(super) fn check(merged: Merged) -> Result<RmConfig, ConfigErrors> {
-    let mut errors = Vec::new();
+/// Checks everything. What is odd is told in any case, and what could be read of the queues.
+pub(super) fn check(
+    mut merged: Merged,
+    mut errors: Vec<ConfigError>,
+    sources: &ConfigSources,
+) -> (Result<RmConfig, ConfigErrors>, QueueReading) {
     let mut entries = Vec::new();
     let mut values = Vec::new();
     for key in key::ALL.iter().copied() {
@@ -49,25 +58,61 @@ pub(super) fn check(merged: Merged) -> Result<RmConfig, ConfigErrors> {
                 entries.push(entry(key.name, show(&value), key.unit, origin, key.summary));
                 values.push((key, value, origin.clone()));
             }
-            None => errors.push(bad(key.name, raw, origin, key.kind.to_string())),
+            None => {
+                errors.push(bad(key.name, raw, origin, key.kind.to_string()));
+                // What is read against this value is read against its default.
+                let default = Raw::Text(key.default.to_owned());
+                values.extend(value_of_default(key, &default));
+            }
         }
     }
-    // Rules between keys need values that are right in themselves; classes are read in any case.
+    let are_values_right = errors.is_empty();
     let given = Given(values);
     let classes = classes(&given, &merged.classes, &mut entries, &mut errors);
-    if !errors.is_empty() {
-        return Err(ConfigErrors(errors));
+    let resources = cluster::resources(&given, &merged.resource_types, &mut entries, &mut errors);
+    // Rules between keys need values that are right in themselves; classes and types are read in any case.
+    if are_values_right {
+        rules(&given, &classes, &mut errors);
+        cluster::rules(&given, &mut errors);
     }
-    rules(&given, &classes, &mut errors);
+    let files = QueueFiles {
+        path: given.path(key::QUEUES_FILE),
+        context: cluster::context(&given, &resources),
+        variables: std::mem::take(&mut merged.variables),
+        environment: sources.environment.clone(),
+    };
+    let mut queues = match (&merged.queues, &files.path) {
+        (Some(properties), Some(path)) => queues::read(properties, &files.context, queues::Report::of(path)),
+        _ => QueueReading { tree: files.context.tree.clone(), ..QueueReading::default() },
+    };
+    queues.warnings.append(&mut merged.warnings);
+    queues.sort();
+    errors.append(&mut queues.errors);
+    let groups_file = cluster::groups(&given);
+    let groups = groups_file.read().map_err(|error| errors.push(error)).unwrap_or_default();
     if !errors.is_empty() {
-        return Err(ConfigErrors(errors));
+        queues.errors.clone_from(&errors);
+        return (Err(ConfigErrors(errors)), queues);
     }
     let classes = classes.into_iter().map(|class| class.class).collect();
-    Ok(build(&given, classes, entries))
+    let mut config = build(&given, classes, entries);
+    config.scheduler = cluster::scheduler(&given, &files.context);
+    config.scheduler.queues = queues.tree.clone();
+    config.applications = cluster::applications(&given, &files.context);
+    config.applications.groups = groups;
+    config.queue_files = files;
+    config.groups_file = groups_file;
+    config.warnings.clone_from(&queues.warnings);
+    config.sources = sources.clone();
+    (Ok(config), queues)
+}
+
+fn value_of_default(key: &'static Key, raw: &Raw) -> Option<(&'static Key, Value, Origin)> {
+    value(key.kind, raw).map(|value| (key, value, Origin::Default))
 }
 
 /// Checked values by key.
-struct Given(Vec<(&'static Key, Value, Origin)>);
+pub(super) struct Given(Vec<(&'static Key, Value, Origin)>);
 
 impl Given {
     fn at(&self, key: &Key) -> Option<&(&'static Key, Value, Origin)> {
@@ -75,19 +120,19 @@ impl Given {
     }
 
     /// A number; `None` for `auto`.
-    fn optional(&self, key: &Key) -> Option<i64> {
+    pub(super) fn optional(&self, key: &Key) -> Option<i64> {
         match self.at(key) {
             Some((_, Value::Integer(number), _)) => *number,
             _ => None,
         }
     }
 
-    fn number<T: TryFrom<i64> + Default>(&self, key: &Key) -> T {
+    pub(super) fn number<T: TryFrom<i64> + Default>(&self, key: &Key) -> T {
         // The kind's range has been checked, and every range fits the type it is asked as (a test asks them all).
         self.optional(key).and_then(|number| T::try_from(number).ok()).unwrap_or_default()
     }
 
-    fn millis(&self, key: &Key) -> Duration {
+    pub(super) fn millis(&self, key: &Key) -> Duration {
         Duration::from_millis(self.number(key))
     }
 
@@ -95,18 +140,18 @@ impl Given {
         Duration::from_secs(self.number(key))
     }
 
-    fn switch(&self, key: &Key) -> bool {
+    pub(super) fn switch(&self, key: &Key) -> bool {
         matches!(self.at(key), Some((_, Value::Switch(true), _)))
     }
 
-    fn text(&self, key: &Key) -> &str {
+    pub(super) fn text(&self, key: &Key) -> &str {
         match self.at(key) {
             Some((_, Value::Text(text), _)) => text,
             _ => "",
         }
     }
 
-    fn path(&self, key: &Key) -> Option<PathBuf> {
+    pub(super) fn path(&self, key: &Key) -> Option<PathBuf> {
         let text = self.text(key);
         (!text.is_empty()).then(|| PathBuf::from(text))
     }
@@ -119,7 +164,7 @@ impl Given {
     }
 
     /// Key, value and origin, for an error.
-    fn told(&self, key: &Key) -> (String, String, Origin) {
+    pub(super) fn told(&self, key: &Key) -> (String, String, Origin) {
         let (value, origin) = self
             .at(key)
             .map_or((String::new(), Origin::Default), |(_, value, origin)| (show(value), origin.clone()));
@@ -127,11 +172,17 @@ impl Given {
     }
 }
 
-fn entry(key: &str, value: String, unit: &'static str, origin: &Origin, summary: &'static str) -> Entry {
+pub(super) fn entry(
+    key: &str,
+    value: String,
+    unit: &'static str,
+    origin: &Origin,
+    summary: &'static str,
+) -> Entry {
     Entry { key: key.to_owned(), value, unit, origin: origin.clone(), summary }
 }
 
-fn bad(key: &str, raw: &Raw, origin: &Origin, accepted: String) -> ConfigError {
+pub(super) fn bad(key: &str, raw: &Raw, origin: &Origin, accepted: String) -> ConfigError {
     ConfigError::BadValue { key: key.to_owned(), value: raw.to_string(), origin: origin.clone(), accepted }
 }
 
@@ -172,6 +223,15 @@ fn value(kind: Kind, raw: &Raw) -> Option<Value> {
         Kind::Path => Value::Text(text.filter(|text| !text.contains('\0'))?.to_owned()),
         Kind::Choice(words) => Value::Text((*words.iter().find(|word| text == Some(word))?).to_owned()),
         Kind::Version => Value::Text(text.filter(|text| is_version(text))?.to_owned()),
+        Kind::Acl => {
+            let (Raw::Text(text) | Raw::String(text)) = raw else { return None };
+            Value::Text(queues::is_acl(text).then(|| text.clone())?)
+        }
+        Kind::Labels => Value::Text(text.filter(|text| cluster::labels(text).is_some())?.to_owned()),
+        Kind::Label => {
+            let is_label = |text: &&str| text.is_empty() || queues::value::is_label(text);
+            Value::Text(text.filter(is_label)?.to_owned())
+        }
         Kind::Filter => {
             let is_filter =
                 |text: &&str| !text.is_empty() && text.parse::<tracing_subscriber::filter::Targets>().is_ok();
@@ -344,16 +404,21 @@ fn rules(given: &Given, classes: &[PlacedClass], errors: &mut Vec<ConfigError>) 
     );
 }
 
-/// Net and engine threads.
-fn threads(given: &Given) -> (usize, usize) {
+/// Threads.
+fn threads(given: &Given) -> RuntimeSettings {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (net, engine) = RuntimeSettings::threads_for(cores);
     let or = |key: &Key, auto: usize| given.optional(key).and_then(|n| n.try_into().ok()).unwrap_or(auto);
-    (or(key::NET_THREADS, net), or(key::ENGINE_THREADS, engine))
+    let scheduler = if cores <= 3 { 1 } else { 2 };
+    RuntimeSettings {
+        net_threads: or(key::NET_THREADS, net),
+        engine_threads: or(key::ENGINE_THREADS, engine),
+        scheduler_threads: or(key::SCHEDULER_THREADS, scheduler),
+    }
 }
 
 fn build(given: &Given, classes: Box<[NodeClass]>, entries: Vec<Entry>) -> RmConfig {
-    let (net, engine) = threads(given);
+    let runtime = threads(given);
     let listen = given.address(key::LISTEN).unwrap_or_else(|| ([127, 0, 0, 1], 8031).into());
     let dir = given.path(key::PKI_DIR).unwrap_or_default();
     let file = |key: &Key, name: &str| given.path(key).unwrap_or_else(|| Path::new(&dir).join(name));
@@ -387,7 +452,7 @@ fn build(given: &Given, classes: Box<[NodeClass]>, entries: Vec<Entry>) -> RmCon
             key: file(key::PKI_KEY, "resourcemanager.key"),
             ca: file(key::PKI_CA, crate::pki::CA_CERTIFICATE_FILE),
         },
-        runtime: RuntimeSettings { net_threads: net, engine_threads: engine },
+        runtime,
         transport,
         node_lists: NodeListFiles { include: given.path(key::INCLUDE), exclude: given.path(key::EXCLUDE) },
         recorder: given
@@ -397,8 +462,14 @@ fn build(given: &Given, classes: Box<[NodeClass]>, entries: Vec<Entry>) -> RmCon
             format: if given.text(key::LOG_FORMAT) == "json" { LogFormat::Json } else { LogFormat::Text },
             level: given.text(key::LOG_LEVEL).to_owned(),
         },
-        shard: shard(given, engine, classes),
+        shard: shard(given, runtime.engine_threads, classes),
         entries,
+        scheduler: SchedulerSettings::default(),
+        applications: ApplicationSettings::default(),
+        queue_files: QueueFiles::default(),
+        groups_file: GroupsFile::default(),
+        warnings: Vec::new(),
+        sources: ConfigSources::default(),
     }
 }
 

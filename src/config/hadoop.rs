@@ -202,6 +202,7 @@ fn read_into(
     reader.config_mut().expand_empty_elements = true;
     let mut lines = Lines { text, at: 0, line: 1 };
     let mut stack: Vec<String> = Vec::new();
+    let mut has_root = false;
     let mut draft: Option<Draft> = None;
     // Text of the innermost element of interest.
     let mut content = String::new();
@@ -250,6 +251,7 @@ fn read_into(
                     _ => {}
                 }
                 content.clear();
+                has_root = true;
                 stack.push(name);
             }
             Event::End(_) => {
@@ -280,6 +282,11 @@ fn read_into(
                 }
                 content.clear();
             }
+            Event::Text(text) if stack.is_empty() => {
+                if !text.trim().is_empty() {
+                    return Err(malformed(line, "there is text outside of <configuration>".to_owned()));
+                }
+            }
             Event::Text(text) => content.push_str(&text.xml10_content()),
             Event::CData(text) => content.push_str(&text.xml10_content()),
             Event::GeneralRef(reference) => {
@@ -295,6 +302,7 @@ fn read_into(
                     (None, name) => return Err(malformed(line, format!("&{name}; is not known"))),
                 }
             }
+            Event::Eof if !has_root => return Err(malformed(line, "it has no <configuration>".to_owned())),
             Event::Eof if stack.is_empty() => return Ok(()),
             Event::Eof => {
                 let open = stack.last().map_or("", String::as_str);

@@ -28,6 +28,12 @@ pub(super) enum Kind {
     Version,
     /// A `tracing` filter.
     Filter,
+    /// An access control list.
+    Acl,
+    /// Node labels, each with whether it is exclusive.
+    Labels,
+    /// A label, or nothing.
+    Label,
 }
 
 impl fmt::Display for Kind {
@@ -44,6 +50,13 @@ impl fmt::Display for Kind {
             Self::Filter => {
                 f.write_str("a level (error, warn, info, debug, trace) or a list like info,heddle=debug")
             }
+            Self::Acl => f.write_str(
+                "* for everybody, a blank for nobody, or users and groups: user1,user2 group1,group2",
+            ),
+            Self::Labels => f.write_str(
+                "names of letters, digits, - and _, separated by commas, each exclusive or NAME:shared; empty for none",
+            ),
+            Self::Label => f.write_str("a name of letters, digits, - and _, or empty for none"),
         }
     }
 }
@@ -99,6 +112,8 @@ keys! {
         "Threads that speak QUIC. auto: 1 on up to 3 cores, else all cores but the engine's and one.";
     ENGINE_THREADS = "runtime.engine_threads", "", Kind::IntegerOrAuto(1, 256), "auto",
         "Threads that step shards, one shard each. auto: 1 on up to 7 cores, else a quarter of them.";
+    SCHEDULER_THREADS = "runtime.scheduler_threads", "", Kind::IntegerOrAuto(0, 2), "auto",
+        "Threads of scheduler and application manager: 0 on the first engine thread, 1 together, 2 one each.";
 
     NODES_MAX = "nodes.max", "", Kind::Integer(1, ROWS_PER_SHARD_MAX as i64), "1048576",
         "Most nodes known at a time; a registration beyond it is answered SHUTDOWN.";
@@ -149,6 +164,77 @@ keys! {
     DECOMMISSION_IGNORES = "decommission.ignores_applications", "", Kind::Switch, "false",
         "A node without containers leaves although applications still name it.";
 
+    QUEUES_FILE = "scheduler.queues_file", "", Kind::Path, "",
+        "The queues: capacity-scheduler.xml as it is, or Heddle's TOML (.toml). Empty = one queue, root.default.";
+    YARN_SITE = "scheduler.yarn_site", "", Kind::Path, "",
+        "A yarn-site.xml to take settings from that are given nowhere else; resource-types.xml beside it is read as well.";
+    CALCULATOR = "scheduler.resource_calculator", "", Kind::Choice(&["memory", "dominant"]), "memory",
+        "What counts: memory only (DefaultResourceCalculator), or all types by the dominant share.";
+    MINIMUM_ALLOCATION_MB = "scheduler.minimum_allocation_mb", "MiB", Kind::Integer(1, 1 << 40), "1024",
+        "Memory of the least container, and the step that sizes are rounded up to.";
+    MINIMUM_ALLOCATION_VCORES = "scheduler.minimum_allocation_vcores", "", Kind::Integer(0, 1_000_000), "1",
+        "Its virtual cores.";
+    MAXIMUM_ALLOCATION_MB = "scheduler.maximum_allocation_mb", "MiB", Kind::Integer(1, 1 << 40), "8192",
+        "Memory of the largest container; what asks for more is refused.";
+    MAXIMUM_ALLOCATION_VCORES = "scheduler.maximum_allocation_vcores", "", Kind::Integer(0, 1_000_000), "4",
+        "Its virtual cores.";
+    ALLOCATION_EXPIRY = "scheduler.allocation_expiry_ms", "ms", Kind::Integer(100, 30 * DAY_MS), "600000",
+        "A container that was granted and that its node does not report within this is taken back.";
+    NODE_LABELS_ENABLED = "scheduler.node_labels_enabled", "", Kind::Switch, "false", "Whether node labels may be used.";
+    NODE_LABELS = "scheduler.node_labels", "", Kind::Labels, "",
+        "Labels that the cluster knows from the start, besides those added while it runs.";
+    NODE_LABELS_FROM = "scheduler.node_labels_from", "", Kind::Choice(&["administrator", "nodes"]), "administrator",
+        "Who says which label a node has.";
+    NODE_LOCALITY = "scheduler.node_locality_delay_ms", "ms", Kind::Integer(0, DAY_MS), "3000",
+        "How long an ask waits for a node it names before its rack will do.";
+    RACK_LOCALITY = "scheduler.rack_locality_additional_delay_ms", "ms", Kind::Integer(0, DAY_MS), "3000",
+        "How much longer before any node will do.";
+    NON_EXCLUSIVE = "scheduler.non_exclusive_delay_ms", "ms", Kind::Integer(0, DAY_MS), "5000",
+        "How long an ask without a label waits before it may use idle nodes of a shared label.";
+    UNKNOWN_CONTAINERS = "scheduler.unknown_containers", "", Kind::Choice(&["clean-up", "accept"]), "clean-up",
+        "What becomes of containers of unknown applications: killed as in YARN, or left to run as use of their node.";
+    ATTEMPTS_MAX = "scheduler.attempts_max", "", Kind::Integer(1, 1 << 24), "1048576",
+        "Most attempts of applications at a time.";
+    MAX_PRIORITY = "scheduler.max_application_priority", "", Kind::Integer(0, i32::MAX as i64), "0",
+        "Highest priority of an application; a higher one is lowered to it.";
+
+    ACL_ENABLED = "applications.acl_enabled", "", Kind::Switch, "false",
+        "Whether access control lists of queues, applications and administrators are enforced.";
+    ADMIN_ACL = "applications.admin_acl", "", Kind::Acl, "*",
+        "Administrators of the cluster. They need an administrator's certificate besides.";
+    GROUPS_FILE = "applications.groups_file", "", Kind::Path, "",
+        "Groups of users, a line each: user: group1,group2. Empty = no groups.";
+    AM_EXPIRY = "applications.am_expiry_ms", "ms", Kind::Integer(100, 30 * DAY_MS), "600000",
+        "An ApplicationMaster that is silent for this long is failed.";
+    AM_FINISHING = "applications.am_finishing_expiry_ms", "ms", Kind::Integer(100, 30 * DAY_MS), "600000",
+        "An ApplicationMaster that has finished and whose container goes on for this long is stopped.";
+    AM_MAX_ATTEMPTS = "applications.am_max_attempts", "", Kind::Integer(1, 1_000_000), "2",
+        "Attempts of an application that says nothing.";
+    AM_GLOBAL_MAX_ATTEMPTS = "applications.am_global_max_attempts", "", Kind::IntegerOrAuto(1, 1_000_000), "auto",
+        "Most attempts an application may ask for; auto = as many as of one that says nothing.";
+    AM_LABEL = "applications.am_default_node_label", "", Kind::Label, "",
+        "Label of ApplicationMasters whose submission names none.";
+    AM_BLACKLIST = "applications.am_blacklist_hosts_max", "", Kind::Integer(0, 100_000), "0",
+        "Keep ApplicationMasters from up to this many hosts where earlier attempts failed for the host's sake; 0 = off.";
+    LIFETIME_CHECK = "applications.lifetime_check_interval_ms", "ms", Kind::Integer(10, DAY_MS), "3000",
+        "Lifetimes end on a multiple of this.";
+    COMPLETED_MAX = "applications.completed_max", "", Kind::Integer(0, 10_000_000), "10000",
+        "Completed applications kept for reports.";
+    STORE_COMPLETED_MAX = "applications.store_completed_max", "", Kind::IntegerOrAuto(0, 10_000_000), "auto",
+        "Completed applications kept in the state store; auto = as many as for reports.";
+    ACTIVE_MAX = "applications.active_max", "", Kind::Integer(1, 1 << 24), "65536",
+        "Most applications that have not completed; a submission beyond is refused.";
+    LAUNCH_CONTEXTS = "applications.launch_contexts_max_bytes", "B", Kind::Integer(1 << 20, 1 << 40), "1073741824",
+        "Most bytes of launch contexts kept for them; a submission beyond is refused.";
+    ATTEMPTS_KEPT = "applications.attempts_kept_max", "", Kind::Integer(1, 1_000_000), "64",
+        "Attempts of an application that are remembered.";
+    DIAGNOSTICS_SIZE = "applications.diagnostics_max_bytes", "B", Kind::Integer(256, 1 << 20), "16384",
+        "Longest diagnostics of an application or attempt; the end is kept.";
+    QUERIES_MAX = "applications.queries_max", "", Kind::Integer(1, 1_000_000), "1024",
+        "Clients' questions that wait for the scheduler; one beyond is answered Busy.";
+    STORE_RETRY = "applications.store_retry_interval_ms", "ms", Kind::Integer(10, DAY_MS), "1000",
+        "A write of the state store that failed is tried again after this.";
+
     IDLE = "transport.idle_timeout_ms", "ms", Kind::Integer(1_000, DAY_MS), "60000",
         "A connection without a packet for this long is closed. It says nothing about the node's state.";
     HANDSHAKES = "transport.handshakes_per_second", "1/s", Kind::Integer(1, 1_000_000), "2000",
@@ -198,6 +284,11 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 /// Keys of a `[[node_class]]` table.
 pub(super) const NODE_CLASS: &str = "node_class";
 pub(super) const NODE_CLASS_KEYS: [&str; 4] = ["name", "hosts", "suspect_after_ms", "lost_after_ms"];
+
+/// Keys of a `[[resource_type]]` table.
+pub(super) const RESOURCE_TYPE: &str = "resource_type";
+pub(super) const RESOURCE_TYPE_KEYS: [&str; 4] =
+    ["name", "units", "minimum_allocation", "maximum_allocation"];
 
 /// The key that `name` was probably meant to be: the least edits away, if they are few for its length; the same last
 /// part in another section counts as near.
@@ -266,6 +357,10 @@ pub fn example() -> String {
     text.push_str(
         "\n# Classes of nodes with another patience: the first whose hosts match is used. One * stands for any text.\n\
          # [[node_class]]\n# name = \"gpu\"\n# hosts = \"gpu-*\"\n# suspect_after_ms = 60000\n# lost_after_ms = 1800000\n",
+    );
+    text.push_str(
+        "\n# Resource types besides memory and virtual cores. Accepted units: p n u m k M G T P Ki Mi Gi Ti Pi, or none.\n\
+         # [[resource_type]]\n# name = \"yarn.io/gpu\"\n# units = \"\"\n# minimum_allocation = 0\n# maximum_allocation = 8\n",
     );
     text
 }

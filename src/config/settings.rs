@@ -6,9 +6,13 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::PathBuf;
 
-use super::error::ConfigErrors;
+use super::error::{ConfigErrors, ConfigWarning};
+use super::groups::GroupsFile;
+use super::queues::{QueueFiles, QueueReading};
 use super::source::{ConfigSources, Entry};
 use super::{check, source};
+use crate::engine::application::settings::ApplicationSettings;
+use crate::engine::scheduler::settings::{QueueTree, SchedulerSettings};
 use crate::engine::settings::{NodeLists, ShardSettings};
 use crate::pki::{Identity, PkiError};
 
@@ -36,6 +40,18 @@ pub struct RmConfig {
     pub(super) shard: ShardSettings,
     /// Every key with its value and origin.
     pub(super) entries: Vec<Entry>,
+    /// Where the queues are read from, for a refresh.
+    pub queue_files: QueueFiles,
+    /// Where groups of users are read from, for a refresh.
+    pub groups_file: GroupsFile,
+    /// The scheduler's settings, without its start and keys.
+    pub(super) scheduler: SchedulerSettings,
+    /// The application manager's, likewise.
+    pub(super) applications: ApplicationSettings,
+    /// What is odd about Hadoop's files.
+    pub(super) warnings: Vec<ConfigWarning>,
+    /// What it was made of.
+    pub(super) sources: ConfigSources,
 }
 
 impl Default for RmConfig {
@@ -55,7 +71,47 @@ impl RmConfig {
     /// # Errors
     /// Everything that is wrong, not only the first.
     pub fn load(sources: &ConfigSources) -> Result<Self, ConfigErrors> {
-        check::check(source::merge(sources)?)
+        Self::examine(sources).0
+    }
+
+    /// Reads and checks as [`RmConfig::load`] does, and also gives what could be read of the queues where something is
+    /// wrong: for who wants to see it all.
+    pub fn examine(sources: &ConfigSources) -> (Result<Self, ConfigErrors>, QueueReading) {
+        let (merged, errors) = source::merge(sources);
+        check::check(merged, errors, sources)
+    }
+
+    /// Reads all sources again: what RefreshAdminAcls takes its list from ([`QueueTree::admin_acl`]).
+    ///
+    /// # Errors
+    /// As [`RmConfig::load`].
+    pub fn reload(&self) -> Result<Self, ConfigErrors> {
+        Self::load(&self.sources)
+    }
+
+    /// Keys of Hadoop's files that have no effect, or another than in YARN. To be told once at start.
+    #[must_use]
+    pub fn warnings(&self) -> &[ConfigWarning] {
+        &self.warnings
+    }
+
+    /// The queues as they were read at start.
+    #[must_use]
+    pub fn queues(&self) -> &QueueTree {
+        &self.scheduler.queues
+    }
+
+    /// Settings of the scheduler of a ResourceManager started at `rm_identifier` (milliseconds since 1970). The token
+    /// keys are left empty.
+    #[must_use]
+    pub fn scheduler_settings(&self, rm_identifier: u64) -> SchedulerSettings {
+        SchedulerSettings { rm_identifier, ..self.scheduler.clone() }
+    }
+
+    /// Settings of the application manager, likewise.
+    #[must_use]
+    pub fn application_settings(&self, rm_identifier: u64) -> ApplicationSettings {
+        ApplicationSettings { rm_identifier, ..self.applications.clone() }
     }
 
     /// Every key with its value and origin, in the order of the table.
@@ -111,6 +167,9 @@ pub struct RuntimeSettings {
     pub net_threads: usize,
     /// Threads that step shards, one shard each, 1 to 256.
     pub engine_threads: usize,
+    /// Threads of the scheduler and the application manager: 0 = both on the first engine thread, 1 = both on one of
+    /// their own, 2 = one each.
+    pub scheduler_threads: usize,
 }
 
 impl RuntimeSettings {

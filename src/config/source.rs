@@ -1,4 +1,4 @@
-//! Where values come from, and which one wins: flag over environment over file over default.
+//! Where values come from, and which one wins: flag over environment over file over Hadoop's files over default.
 //! Owns: [`ConfigSources`], [`Origin`], the merged raw values. Called by: `RmConfig::load`. Thread: the main one.
 //! Does not: check values (only that keys exist). Invariant: after merging, every key of the table has one value.
 
@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, ConfigErrors};
-use super::key::{self, Key, NODE_CLASS, NODE_CLASS_KEYS};
+use super::error::{ConfigError, ConfigErrors, ConfigWarning};
+use super::hadoop::{self, Properties};
+use super::key::{self, Key, NODE_CLASS, NODE_CLASS_KEYS, RESOURCE_TYPE, RESOURCE_TYPE_KEYS};
+use super::{queues, yarn_site};
 
 /// Largest configuration file, bytes.
 const FILE_SIZE_MAX: u64 = 1024 * 1024;
@@ -49,6 +51,20 @@ pub enum Origin {
     Environment(String),
     /// A flag.
     Flag(&'static str),
+    /// A line of one of Hadoop's files, with the key that stands there.
+    Property(Box<PropertyPlace>),
+}
+
+/// A place in one of Hadoop's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PropertyPlace {
+    /// The file.
+    pub path: PathBuf,
+    /// Line, from 1.
+    pub line: usize,
+    /// The key that stands there.
+    pub key: String,
 }
 
 impl fmt::Display for Origin {
@@ -58,6 +74,7 @@ impl fmt::Display for Origin {
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
+            Self::Property(place) => write!(f, "{}:{}, {}", place.path.display(), place.line, place.key),
         }
     }
 }
@@ -104,7 +121,7 @@ impl fmt::Display for Raw {
     }
 }
 
-/// A value of a `[[node_class]]` table: key, value, line.
+/// Values of a `[[node_class]]` or `[[resource_type]]` table: key, value, line.
 pub(super) type ClassTable = Vec<(String, Raw, Origin)>;
 
 /// All sources in one, unchecked.
@@ -114,22 +131,73 @@ pub(super) struct Merged {
     pub(super) values: BTreeMap<&'static str, (Raw, Origin)>,
     /// The classes, in the file's order, each with the origin of its table.
     pub(super) classes: Vec<(ClassTable, Origin)>,
+    /// The resource types likewise.
+    pub(super) resource_types: Vec<(ClassTable, Origin)>,
+    /// The queue file, if there is one and it could be read.
+    pub(super) queues: Option<Properties>,
+    /// What `${…}` of a queue file may name: the properties of `yarn-site.xml`.
+    pub(super) variables: Properties,
+    /// What is odd about Hadoop's files.
+    pub(super) warnings: Vec<ConfigWarning>,
 }
 
-/// Reads every source and merges them.
-pub(super) fn merge(sources: &ConfigSources) -> Result<Merged, ConfigErrors> {
+/// Reads every source and merges them, as far as they can be read.
+pub(super) fn merge(sources: &ConfigSources) -> (Merged, Vec<ConfigError>) {
     let defaults =
         key::ALL.iter().map(|key| (key.name, (Raw::Text(key.default.to_owned()), Origin::Default)));
-    let mut merged = Merged { values: defaults.collect(), classes: Vec::new() };
+    let mut merged = Merged {
+        values: defaults.collect(),
+        classes: Vec::new(),
+        resource_types: Vec::new(),
+        queues: None,
+        variables: Properties::default(),
+        warnings: Vec::new(),
+    };
     let mut errors = Vec::new();
-    if let Some(path) = &sources.file {
-        read_file(path, &mut merged, &mut errors)?;
+    if let Some(path) = &sources.file
+        && let Err(found) = read_file(path, &mut merged, &mut errors)
+    {
+        errors.extend(found.0);
     }
     read_environment(&sources.environment, &mut merged, &mut errors);
     for (name, value, flag) in &sources.flags {
         set(&mut merged, &mut errors, name, Raw::Text(value.clone()), Origin::Flag(flag));
     }
-    if errors.is_empty() { Ok(merged) } else { Err(ConfigErrors(errors)) }
+    read_hadoop(sources, &mut merged, &mut errors);
+    (merged, errors)
+}
+
+/// Reads `yarn-site.xml` and the queue file, whose names are known by now. What the queue file says counts before
+/// `yarn-site.xml`, as it does in YARN for the keys that both may have.
+fn read_hadoop(sources: &ConfigSources, merged: &mut Merged, errors: &mut Vec<ConfigError>) {
+    let path = |merged: &Merged, key: &Key| match merged.values.get(key.name) {
+        Some((Raw::Text(text) | Raw::String(text), _)) if !text.trim().is_empty() => {
+            Some(PathBuf::from(text.trim()))
+        }
+        _ => None,
+    };
+    let mut site = Properties::default();
+    if let Some(path) = path(merged, key::YARN_SITE) {
+        // Hadoop reads the file of resource types first.
+        for path in yarn_site::resource_types_file(&path).into_iter().chain([path]) {
+            match hadoop::read(&path, &mut merged.warnings) {
+                Ok(read) => read.iter().for_each(|property| site.set(property.clone(), &mut merged.warnings)),
+                Err(found) => errors.extend(found.0),
+            }
+        }
+        site.expand(None, &sources.environment, &mut merged.warnings);
+    }
+    if let Some(path) = path(merged, key::QUEUES_FILE) {
+        match queues::properties(&path, &site, &sources.environment, &mut merged.warnings) {
+            Ok(properties) => {
+                yarn_site::apply_queue_file(&properties, merged);
+                merged.queues = Some(properties);
+            }
+            Err(found) => errors.extend(found.0),
+        }
+    }
+    yarn_site::apply(&site, merged);
+    merged.variables = site;
 }
 
 fn set(merged: &mut Merged, errors: &mut Vec<ConfigError>, name: &str, value: Raw, origin: Origin) {
@@ -201,9 +269,9 @@ fn read_file(path: &Path, merged: &mut Merged, errors: &mut Vec<ConfigError>) ->
                     set(merged, errors, &full, raw(value), origin(name.span().start));
                 }
             }
-            DeValue::Array(classes) if section == NODE_CLASS => {
-                for class in classes {
-                    read_class(class, &origin, merged, errors);
+            DeValue::Array(tables) if section == NODE_CLASS || section == RESOURCE_TYPE => {
+                for table in tables {
+                    read_class(section, table, &origin, merged, errors);
                 }
             }
             _ => errors.push(unknown(section, origin(at))),
@@ -213,36 +281,39 @@ fn read_file(path: &Path, merged: &mut Merged, errors: &mut Vec<ConfigError>) ->
 }
 
 fn read_class(
+    section: &str,
     class: &Spanned<DeValue<'_>>,
     origin: &dyn Fn(usize) -> Origin,
     merged: &mut Merged,
     errors: &mut Vec<ConfigError>,
 ) {
     let at = class.span().start;
+    let is_class = section == NODE_CLASS;
+    let known: &[&str] = if is_class { &NODE_CLASS_KEYS } else { &RESOURCE_TYPE_KEYS };
     let DeValue::Table(keys) = class.get_ref() else {
         errors.push(ConfigError::BadValue {
-            key: NODE_CLASS.to_owned(),
+            key: section.to_owned(),
             value: raw(class).to_string(),
             origin: origin(at),
-            accepted: "a table [[node_class]]".to_owned(),
+            accepted: format!("a table [[{section}]]"),
         });
         return;
     };
     let mut table = ClassTable::new();
     for (name, value) in keys {
         let place = origin(name.span().start);
-        if NODE_CLASS_KEYS.contains(&name.get_ref().as_ref()) {
+        if known.contains(&name.get_ref().as_ref()) {
             table.push((name.get_ref().to_string(), raw(value), place));
         } else {
-            let accepted = NODE_CLASS_KEYS.join(", ");
             errors.push(ConfigError::UnknownKey {
-                key: format!("{NODE_CLASS}.{}", name.get_ref().escape_debug()),
+                key: format!("{section}.{}", name.get_ref().escape_debug()),
                 origin: place,
-                nearest: Some(format!("one of {accepted}")),
+                nearest: Some(format!("one of {}", known.join(", "))),
             });
         }
     }
-    merged.classes.push((table, origin(at)));
+    let tables = if is_class { &mut merged.classes } else { &mut merged.resource_types };
+    tables.push((table, origin(at)));
 }
 
 fn raw(value: &Spanned<DeValue<'_>>) -> Raw {

@@ -4,6 +4,9 @@ use core::time::Duration;
 use std::fs;
 
 use super::*;
+use crate::engine::application::settings::ApplicationSettings;
+use crate::engine::scheduler::resource::ResourceVector;
+use crate::engine::scheduler::settings::{Calculator, SchedulerSettings, UnknownContainers};
 use crate::engine::settings::{NodeLists, ShardSettings};
 use crate::pki::Role;
 
@@ -33,6 +36,9 @@ fn the_defaults_are_accepted_and_are_the_engines() {
     let config = from_flags(&[("runtime.engine_threads", "1")]).unwrap();
     assert_eq!(config.shard_settings(0, 0, NodeLists::default()), ShardSettings::default());
     assert_eq!(config.entries().len(), key::ALL.len());
+    assert_eq!(config.scheduler_settings(0), SchedulerSettings::default());
+    assert_eq!(config.application_settings(0), ApplicationSettings::default());
+    assert!(config.warnings().is_empty());
     assert_eq!(config.listen.to_string(), "127.0.0.1:8031");
     assert_eq!(config.transport.idle_timeout, Duration::from_secs(60));
     assert_eq!(config.transport.streams_per_connection, 4);
@@ -296,12 +302,13 @@ fn the_example_file_is_the_tables_and_is_accepted_with_every_key_uncommented() {
     };
     let text: String = example()
         .lines()
-        .map(|line| if is_setting(line) || line == "# [[node_class]]" { &line[2..] } else { line })
+        .map(|line| if is_setting(line) || line.starts_with("# [[") { &line[2..] } else { line })
         .map(|line| format!("{line}\n"))
         .collect();
     let config = from_file(&text).unwrap();
     let set = config.entries().iter().filter(|entry| entry.origin != Origin::Default).count();
-    assert_eq!(set, key::ALL.len() + 4, "{text}");
+    // A class and a resource type have four keys each.
+    assert_eq!(set, key::ALL.len() + 8, "{text}");
 }
 
 #[test]
@@ -328,4 +335,174 @@ fn host_lists_are_read_sorted_and_checked() {
     assert!(files.read().unwrap_err().to_string().contains("timeout in seconds"));
     fs::remove_file(&exclude).unwrap();
     assert!(matches!(files.read(), Err(ConfigError::Unreadable { .. })));
+}
+
+const YARN_SITE: &str = include_str!("../../tests/queue_config/yarn-site.xml");
+const CAPACITY_SCHEDULER: &str = include_str!("../../tests/queue_config/capacity-scheduler.xml");
+
+/// A configuration of Hadoop's two files and these lines of `heddle.toml`.
+fn from_hadoop(site: &str, queues: &str, own: &str) -> Result<RmConfig, ConfigErrors> {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("yarn-site.xml"), site).unwrap();
+    fs::write(at("capacity-scheduler.xml"), queues).unwrap();
+    fs::write(at("heddle.toml"), own).unwrap();
+    let flag = |key: &str, name: &str| (key.to_owned(), at(name).display().to_string(), "--set");
+    RmConfig::load(&ConfigSources {
+        file: Some(at("heddle.toml")),
+        environment: Vec::new(),
+        flags: vec![
+            flag("scheduler.yarn_site", "yarn-site.xml"),
+            flag("scheduler.queues_file", "capacity-scheduler.xml"),
+        ],
+    })
+}
+
+#[test]
+fn hadoops_files_count_where_nothing_of_heddles_own_does() {
+    let config =
+        from_hadoop(YARN_SITE, CAPACITY_SCHEDULER, "[scheduler]\nmaximum_allocation_mb = 32768\n").unwrap();
+    let scheduler = config.scheduler_settings(7);
+    assert_eq!((scheduler.rm_identifier, scheduler.calculator), (7, Calculator::Dominant));
+    assert_eq!(scheduler.minimum_allocation, ResourceVector::new(512, 1));
+    assert_eq!(scheduler.maximum_allocation, ResourceVector::from_amounts(&[32_768, 8, 4]));
+    assert_eq!(scheduler.resource_types.index("yarn.io/gpu"), Some(2));
+    assert_eq!(scheduler.node_locality_delay, Duration::from_secs(6));
+    assert_eq!(scheduler.rack_locality_additional_delay, Duration::from_secs(3));
+    assert_eq!(scheduler.am_expiry, Duration::from_secs(300));
+    assert!(scheduler.node_labels_enabled && scheduler.queues.acl_enabled);
+    assert!(scheduler.queues.admin_acl.admits("eve", &["hadoop-admins".into()]));
+    assert_eq!(config.application_settings(7).resource_types, scheduler.resource_types);
+    let ml = scheduler.queues.find("ml").unwrap() as usize;
+    let largest = ResourceVector::from_amounts(&[16_384, 8, 2]);
+    assert_eq!(scheduler.queues.queues[ml].maximum_allocation, Some(largest));
+
+    let origin = |key: &str| entry(&config, key).origin.to_string();
+    assert!(
+        origin("scheduler.minimum_allocation_mb")
+            .ends_with("yarn-site.xml:4, yarn.scheduler.minimum-allocation-mb")
+    );
+    assert!(
+        origin("scheduler.resource_calculator")
+            .contains("capacity-scheduler.xml:15, yarn.scheduler.capacity.")
+    );
+    assert!(origin("scheduler.maximum_allocation_mb").ends_with("heddle.toml:2"));
+    assert_eq!(entry(&config, "resource_type[0].name").value, "yarn.io/gpu");
+
+    let warned = |key: &str| config.warnings().iter().filter(|warning| warning.key == key).count();
+    for key in [
+        "yarn.resourcemanager.hostname",
+        "yarn.node-labels.fs-store.root-dir",
+        "yarn.resourcemanager.scheduler.client.thread-count",
+        "yarn.resourcemanager.max-completed-aplications",
+        "yarn.nodemanager.resource.memory-mb",
+        "yarn.scheduler.capacity.node-locality-delay",
+        "yarn.scheduler.capacity.queue-mappings",
+    ] {
+        assert_eq!(warned(key), 1, "{key}");
+    }
+}
+
+#[test]
+fn values_of_hadoops_files_are_checked_and_named_as_they_stand_there() {
+    let site = |key: &str, value: &str| {
+        format!(
+            "<configuration>\n<property><name>{key}</name><value>{value}</value></property></configuration>"
+        )
+    };
+    for (key, value, told) in [
+        ("yarn.scheduler.minimum-allocation-mb", "lots", "1 to "),
+        ("yarn.acl.enable", "perhaps", "true or false"),
+        ("yarn.am.liveness-monitor.expiry-interval-ms", "soon", "100 to"),
+        ("yarn.node-labels.configuration-type", "delegated-centralized", "administrator or nodes"),
+        ("yarn.admin.acl", "a, b", "user1,user2 group1,group2"),
+        ("yarn.resource-types", "1x", "beginning with a letter"),
+        ("yarn.scheduler.minimum-allocation-mb", "9000", "must not be above the largest"),
+    ] {
+        let told_all = from_hadoop(&site(key, value), CAPACITY_SCHEDULER, "").unwrap_err().to_string();
+        // The sample's queue of GPUs is wrong without that type, and without a larger container.
+        let line =
+            told_all.lines().find(|line| line.contains(told)).unwrap_or_else(|| panic!("{told}: {told_all}"));
+        assert!(line.contains("yarn-site.xml:2") && line.contains(key), "{line}");
+    }
+}
+
+#[test]
+fn resource_types_are_read_from_either_file_and_checked() {
+    let config = from_file(
+        "[[resource_type]]\nname = \"disk\"\nunits = \"Gi\"\nminimum_allocation = 1\nmaximum_allocation = \"2Ti\"\n",
+    )
+    .unwrap();
+    let scheduler = config.scheduler_settings(0);
+    assert_eq!((scheduler.minimum_allocation.get(2), scheduler.maximum_allocation.get(2)), (1, 2_048));
+    for (text, told) in [
+        ("units = \"Gi\"", "resource_type[0].name is a missing value"),
+        ("name = \"vcores\"", "not memory"),
+        ("name = \"a/b/c\"", "one / at most"),
+        ("name = \"a\"\nunits = \"GB\"", "resource_type[0].units"),
+        ("name = \"a\"\nminimum_allocation = -1", "0 or more"),
+        ("name = \"a\"\nminimum_allocation = 5\nmaximum_allocation = 4", "must not be above the largest"),
+        ("name = \"a\"\n[[resource_type]]\nname = \"a\"", "resource_type[1].name"),
+        ("name = \"a\"\ncolour = 1", "resource_type.colour"),
+    ] {
+        let error = from_file(&format!("[[resource_type]]\n{text}\n")).unwrap_err().to_string();
+        assert!(error.contains(told), "{text}: {error}");
+    }
+}
+
+#[test]
+fn labels_lists_and_groups_are_checked() {
+    let config = from_flags(&[
+        ("scheduler.node_labels_enabled", "true"),
+        ("scheduler.node_labels", "gpu, big:shared"),
+        ("scheduler.node_labels_from", "nodes"),
+        ("applications.am_default_node_label", "gpu"),
+        ("applications.am_blacklist_hosts_max", "3"),
+        ("applications.am_max_attempts", "4"),
+        ("applications.completed_max", "5"),
+        ("scheduler.unknown_containers", "accept"),
+    ])
+    .unwrap();
+    let (scheduler, applications) = (config.scheduler_settings(0), config.application_settings(0));
+    let labels: Vec<_> =
+        scheduler.node_labels.iter().map(|(name, exclusive)| (&**name, *exclusive)).collect();
+    assert_eq!(labels, [("big", false), ("gpu", true)]);
+    assert!(scheduler.distributed_labels && scheduler.unknown_containers == UnknownContainers::Accept);
+    assert_eq!(applications.am_default_node_label.as_deref(), Some("gpu"));
+    assert_eq!(applications.am_blacklisting.map(|setting| setting.hosts_max), Some(3));
+    assert_eq!((applications.am_max_attempts, applications.global_am_max_attempts), (4, 4));
+    assert_eq!(applications.store_max_completed_applications, 5);
+    for (key, value) in [
+        ("scheduler.node_labels", "a b"),
+        ("applications.am_default_node_label", "-"),
+        ("applications.admin_acl", "a, b"),
+        ("applications.groups_file", "none/groups"),
+    ] {
+        assert_eq!(from_flags(&[(key, value)]).unwrap_err().0.len(), 1, "{key}");
+    }
+}
+
+#[test]
+fn a_reload_sees_what_has_changed_and_a_refresh_only_the_queues() {
+    let dir = tempfile::tempdir().unwrap();
+    let (site, queues) = (dir.path().join("yarn-site.xml"), dir.path().join("queues.toml"));
+    let admins = |who: &str| {
+        format!(
+            "<configuration><property><name>yarn.admin.acl</name><value>{who}</value></property></configuration>"
+        )
+    };
+    fs::write(&site, admins("alice")).unwrap();
+    fs::write(&queues, "queues.root.a.capacity = 100\n").unwrap();
+    let config = from_flags(&[
+        ("scheduler.yarn_site", site.to_str().unwrap()),
+        ("scheduler.queues_file", queues.to_str().unwrap()),
+    ])
+    .unwrap();
+    fs::write(&site, admins("bob")).unwrap();
+    fs::write(&queues, "queues.root.a.capacity = 50\nqueues.root.b.capacity = 50\n").unwrap();
+    let tree = config.queue_files.read().unwrap();
+    assert_eq!((tree.queues.len(), tree.admin_acl.admits("alice", &[])), (3, true));
+    assert!(config.reload().unwrap().queues().admin_acl.admits("bob", &[]));
+    fs::write(&queues, "queues.root.a.capacity = 50\n").unwrap();
+    assert!(config.queue_files.read().unwrap_err().to_string().contains("50 %"));
 }

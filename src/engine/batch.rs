@@ -1,10 +1,12 @@
-//! Batches of frames into a shard and of answers out of it: contiguous bytes and an index, both reused.
+//! Batches of frames into a role and of answers out of it: contiguous bytes and an index, both reused.
 //! Owns: [`FrameBatch`], [`AnswerBatch`], and who is meant by [`StreamRef`] and [`PeerId`].
-//! Called by: transport (fills and empties), shard (reads and writes), recorder, simulator.
+//! Called by: transport (fills and empties), engine roles (read and write), recorder, simulator.
 //! Does not: parse bodies. Invariant: every index entry lies within `bytes` and names one whole frame.
 
 use heddle_wire::frame::Frame;
 use serde::{Deserialize, Serialize};
+
+use super::time::Instant;
 
 /// A stream of a connection, as transport names it: net thread, slot, and how often the slot was used.
 ///
@@ -69,20 +71,22 @@ pub struct FrameRef {
     pub peer: PeerId,
 }
 
-/// Frames for one shard, checked as far as the header goes, in the order they arrived.
+/// Frames for one role, checked as far as the header goes, in the order they arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FrameBatch {
     bytes: Vec<u8>,
     frames: Vec<FrameRef>,
     /// Peers named with [`FrameBatch::push_from`], each once.
     callers: Vec<Caller>,
+    /// When its first frame was put in: for measurements, never for decisions.
+    began: Instant,
 }
 
 impl FrameBatch {
     /// A batch that does not allocate until it is past this size.
     #[must_use]
     pub fn with_capacity(bytes: usize, frames: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), frames: Vec::with_capacity(frames), callers: Vec::new() }
+        Self { bytes: Vec::with_capacity(bytes), frames: Vec::with_capacity(frames), ..Self::default() }
     }
 
     /// Appends a frame (header and body).
@@ -105,6 +109,17 @@ impl FrameBatch {
     #[must_use]
     pub fn caller(&self, peer: PeerId) -> Option<&Caller> {
         self.callers.iter().find(|caller| caller.peer == peer)
+    }
+
+    /// When its first frame was put in, as whoever fills it says.
+    #[must_use]
+    pub const fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Says when its first frame was put in.
+    pub const fn set_began(&mut self, began: Instant) {
+        self.began = began;
     }
 
     /// Everybody named in it.
@@ -177,7 +192,7 @@ pub struct AnswerRef {
     pub stream: StreamRef,
 }
 
-/// Answers or pushes of a shard, whole frames, in the order they are to be written.
+/// Answers or pushes of a role, whole frames, in the order they are to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerBatch {
     bytes: Vec<u8>,

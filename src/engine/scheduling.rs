@@ -7,6 +7,7 @@
 use super::application_master::ApplicationMasterService;
 use super::batch::{AnswerBatch, FrameBatch};
 use super::event::NodeEvent;
+use super::scheduler::Scheduler;
 use super::scheduler::face::{ResourceScheduler, SchedulerOutput};
 use super::scheduler::message::SchedulerCommand;
 use super::scheduler::settings::SchedulerSettings;
@@ -28,6 +29,28 @@ pub trait Schedule: ResourceScheduler {
 
     /// Whether [`ResourceScheduler::schedule`] would do something now.
     fn wants_to_schedule(&self) -> bool;
+}
+
+impl Schedule for Scheduler {
+    fn handle_node_event(&mut self, now: Instant, event: NodeEvent, out: &mut SchedulerOutput) {
+        self.handle_node_event(now, event, out);
+    }
+
+    fn handle_command(&mut self, now: Instant, command: SchedulerCommand, out: &mut SchedulerOutput) {
+        self.handle_command(now, command, out);
+    }
+
+    fn handle_tick(&mut self, now: Instant, out: &mut SchedulerOutput) {
+        self.handle_tick(now, out);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.next_deadline()
+    }
+
+    fn wants_to_schedule(&self) -> bool {
+        self.wants_to_schedule()
+    }
 }
 
 /// See the module.
@@ -110,6 +133,12 @@ impl<S: Schedule> Scheduling<S> {
     #[must_use]
     pub const fn scheduler(&self) -> &S {
         &self.scheduler
+    }
+
+    /// The scheduler, for what its thread tells it besides events and commands. What it says belongs into
+    /// [`Scheduling::output`].
+    pub const fn scheduler_mut(&mut self) -> &mut S {
+        &mut self.scheduler
     }
 
     /// The door, for its counters.

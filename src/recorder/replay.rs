@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::stepper::{InventoryStepper, ShardStepper};
+use super::application_stepper::ApplicationStepper;
+use super::scheduling_stepper::SchedulingStepper;
+use super::stepper::ShardStepper;
 use super::tape::{Header, Record, TapeEnd, TapeError, TapeReader};
 use crate::engine::batch::{AnswerBatch, FrameBatch};
 use crate::engine::time::Instant;
@@ -137,7 +139,14 @@ fn replay_tape(path: &Path) -> Result<RoleReport, TapeError> {
         Header::Shard { version, settings } => {
             (version, Role::Shard(Box::new(ShardStepper::for_replay(*settings)), AnswerBatch::default()))
         }
-        Header::Inventory { version } => (version, Role::Inventory(InventoryStepper::for_replay())),
+        Header::Scheduling { version, settings } => {
+            let stepper = Box::new(SchedulingStepper::for_replay(*settings));
+            (version, Role::Scheduling(stepper, AnswerBatch::default()))
+        }
+        Header::Application { version, settings, queues } => {
+            let stepper = Box::new(ApplicationStepper::for_replay(*settings, *queues));
+            (version, Role::Application(stepper, AnswerBatch::default()))
+        }
     };
     let mut report = RoleReport {
         role: String::new(),
@@ -177,47 +186,17 @@ fn replay_tape(path: &Path) -> Result<RoleReport, TapeError> {
 
 enum Role {
     Shard(Box<ShardStepper>, AnswerBatch),
-    Inventory(InventoryStepper),
+    Scheduling(Box<SchedulingStepper>, AnswerBatch),
+    Application(Box<ApplicationStepper>, AnswerBatch),
 }
 
 impl Role {
     /// Takes an input. An input of another kind of role is passed over; the hash will tell.
     fn step(&mut self, record: Record, batch: &FrameBatch) -> Option<Instant> {
-        match (self, record) {
-            (Self::Shard(shard, answers), record) => match record {
-                Record::Tick { now, busy_permille } => {
-                    shard.handle_tick(now, busy_permille);
-                    Some(now)
-                }
-                Record::Frames { now, .. } => {
-                    answers.clear();
-                    shard.handle_frames(now, batch, 0, answers);
-                    Some(now)
-                }
-                Record::ShardCommand { now, command } => {
-                    shard.handle_shard_command(now, command);
-                    Some(now)
-                }
-                Record::NodeCommand { now, command } => {
-                    // A full list gave it back in the recorded run too.
-                    let _ = shard.handle_node_command(now, command);
-                    Some(now)
-                }
-                Record::PollNodeEvent => {
-                    let _ = shard.poll_node_event();
-                    None
-                }
-                Record::NodeEvent { .. } | Record::CycleEnd { .. } => None,
-            },
-            (Self::Inventory(inventory), Record::NodeEvent { now, event }) => {
-                inventory.handle_node_event(now, *event, &mut Vec::new());
-                Some(now)
-            }
-            (Self::Inventory(inventory), Record::Tick { now, .. }) => {
-                inventory.handle_tick(now, &mut Vec::new());
-                Some(now)
-            }
-            (Self::Inventory(_), _) => None,
+        match self {
+            Self::Shard(shard, answers) => step_shard(shard, record, batch, answers),
+            Self::Scheduling(scheduling, answers) => step_scheduling(scheduling, record, batch, answers),
+            Self::Application(application, answers) => step_application(application, record, batch, answers),
         }
     }
 
@@ -231,7 +210,113 @@ impl Role {
                 outbox.notices.clear();
                 output
             }
-            Self::Inventory(inventory) => inventory.end_cycle().unwrap_or_default(),
+            Self::Scheduling(scheduling, _) => scheduling.end_cycle().unwrap_or_default(),
+            Self::Application(application, _) => application.end_cycle().unwrap_or_default(),
         }
     }
+}
+
+fn step_shard(
+    shard: &mut ShardStepper,
+    record: Record,
+    batch: &FrameBatch,
+    answers: &mut AnswerBatch,
+) -> Option<Instant> {
+    match record {
+        Record::Tick { now, busy_permille } => {
+            shard.handle_tick(now, busy_permille);
+            Some(now)
+        }
+        Record::Frames { now, .. } => {
+            answers.clear();
+            shard.handle_frames(now, batch, 0, answers);
+            Some(now)
+        }
+        Record::ShardCommand { now, command } => {
+            shard.handle_shard_command(now, command);
+            Some(now)
+        }
+        Record::NodeCommand { now, command } => {
+            // A full list gave it back in the recorded run too.
+            let _ = shard.handle_node_command(now, command);
+            Some(now)
+        }
+        Record::PollNodeEvent => {
+            let _ = shard.poll_node_event();
+            None
+        }
+        _ => None,
+    }
+}
+
+fn step_scheduling(
+    scheduling: &mut SchedulingStepper,
+    record: Record,
+    batch: &FrameBatch,
+    answers: &mut AnswerBatch,
+) -> Option<Instant> {
+    answers.clear();
+    let now = match record {
+        Record::Tick { now, .. } => {
+            scheduling.handle_tick(now);
+            now
+        }
+        Record::Frames { now, .. } => {
+            scheduling.handle_frames(now, batch, 0, answers);
+            now
+        }
+        Record::NodeEvent { now, event } => {
+            scheduling.handle_node_event(now, *event);
+            now
+        }
+        Record::SchedulerCommand { now, command } => {
+            scheduling.handle_command(now, *command);
+            now
+        }
+        Record::EndStep { now } => {
+            scheduling.end_step(now, answers);
+            now
+        }
+        _ => return None,
+    };
+    // As the role does after each input.
+    let output = scheduling.output();
+    output.node_commands.clear();
+    output.application_events.clear();
+    output.notices.clear();
+    Some(now)
+}
+
+fn step_application(
+    application: &mut ApplicationStepper,
+    record: Record,
+    batch: &FrameBatch,
+    answers: &mut AnswerBatch,
+) -> Option<Instant> {
+    answers.clear();
+    let now = match record {
+        Record::Tick { now, .. } => {
+            application.handle_tick(now);
+            now
+        }
+        Record::Frames { now, .. } => {
+            application.handle_frames(now, batch, 0, answers);
+            now
+        }
+        Record::ApplicationEvent { now, event } => {
+            application.handle_application_event(now, *event);
+            now
+        }
+        Record::StoreEvent { now, event } => {
+            application.handle_store_event(now, event);
+            now
+        }
+        Record::ApplicationCommand { now, command } => {
+            application.handle_command(now, *command);
+            now
+        }
+        _ => return None,
+    };
+    application.output().clear();
+    Some(now)
 }

@@ -1,5 +1,5 @@
 //! A role together with its tape: every input is recorded before it is taken, every output goes into the hash.
-//! Owns: [`ShardStepper`], [`InventoryStepper`]. Called by: the roles of `runtime` and by replay, so that both step a role
+//! Owns: [`Deck`], the tape's side of every stepper, and [`ShardStepper`]. Called by: the roles of `runtime` and by replay, so that both step a role
 //! in the very same way. Does not: hash or copy anything while nothing is recorded.
 
 use xxhash_rust::xxh3::Xxh3;
@@ -8,14 +8,13 @@ use super::tape::Record;
 use super::writer::TapeWriter;
 use crate::engine::batch::{AnswerBatch, FrameBatch};
 use crate::engine::event::{NodeCommand, NodeEvent, ShardCommand};
-use crate::engine::inventory::Inventory;
 use crate::engine::settings::ShardSettings;
 use crate::engine::shard::{Outbox, Shard};
 use crate::engine::time::Instant;
 
 /// Where records and hashes go. Nothing in a live run without `--record`; only the hash in a replay.
 #[derive(Debug, Default)]
-struct Deck {
+pub(super) struct Deck {
     tape: Option<TapeWriter>,
     hash: Option<Box<OutputHash>>,
     scratch: Vec<u8>,
@@ -32,29 +31,41 @@ impl core::fmt::Debug for OutputHash {
 }
 
 impl Deck {
-    fn recording(tape: TapeWriter) -> Self {
+    pub(super) fn recording(tape: TapeWriter) -> Self {
         Self { tape: Some(tape), hash: Some(Box::default()), scratch: Vec::new() }
     }
 
-    fn replaying() -> Self {
+    pub(super) fn replaying() -> Self {
         Self { tape: None, hash: Some(Box::default()), scratch: Vec::new() }
     }
 
     /// Records an input that is cheap to make only when it is wanted.
-    fn input(&mut self, record: impl FnOnce() -> Record) {
+    pub(super) fn input(&mut self, record: impl FnOnce() -> Record) {
         if let Some(tape) = &mut self.tape {
             tape.record(&record());
         }
     }
 
-    fn output_bytes(&mut self, bytes: &[u8]) {
+    /// Records the frames of a batch from `first` on. What is left of a batch is recorded again: other batches may have
+    /// come in between.
+    pub(super) fn frames(&mut self, now: Instant, batch: &FrameBatch, first: usize) {
+        if let Some(tape) = &mut self.tape {
+            tape.record_frames(now, batch, first);
+        }
+    }
+
+    pub(super) const fn is_hashing(&self) -> bool {
+        self.hash.is_some()
+    }
+
+    pub(super) fn output_bytes(&mut self, bytes: &[u8]) {
         if let Some(hash) = &mut self.hash {
             hash.0.update(&(bytes.len() as u64).to_le_bytes());
             hash.0.update(bytes);
         }
     }
 
-    fn output(&mut self, message: &impl serde::Serialize) {
+    pub(super) fn output(&mut self, message: &impl serde::Serialize) {
         if self.hash.is_none() {
             return;
         }
@@ -69,7 +80,15 @@ impl Deck {
         }
     }
 
-    fn answers(&mut self, answers: &AnswerBatch, from: usize) {
+    /// Messages one after the other, with their number.
+    pub(super) fn outputs(&mut self, messages: Option<&[impl serde::Serialize]>) {
+        let messages = messages.unwrap_or_default();
+        if !messages.is_empty() {
+            self.output(&messages);
+        }
+    }
+
+    pub(super) fn answers(&mut self, answers: &AnswerBatch, from: usize) {
         if self.hash.is_none() {
             return;
         }
@@ -79,13 +98,13 @@ impl Deck {
         }
     }
 
-    fn flush_tape(&mut self, now: Instant) {
+    pub(super) fn flush_tape(&mut self, now: Instant) {
         if let Some(tape) = &mut self.tape {
             tape.flush(now);
         }
     }
 
-    fn end_cycle(&mut self) -> Option<u64> {
+    pub(super) fn end_cycle(&mut self) -> Option<u64> {
         let output = self.hash.as_ref()?.0.digest();
         if let Some(tape) = &mut self.tape {
             tape.end_cycle(output);
@@ -124,10 +143,7 @@ impl ShardStepper {
         first: usize,
         answers: &mut AnswerBatch,
     ) -> usize {
-        if let Some(tape) = &mut self.deck.tape {
-            // What is left of a batch is recorded again: other batches may have come in between.
-            tape.record_frames(now, batch, first);
-        }
+        self.deck.frames(now, batch, first);
         let from = answers.len();
         let taken = self.shard.handle_frames(now, batch, first, answers, &mut self.outbox);
         self.deck.answers(answers, from);
@@ -190,62 +206,5 @@ impl ShardStepper {
     #[must_use]
     pub const fn shard(&self) -> &Shard {
         &self.shard
-    }
-}
-
-/// The inventory and its tape.
-#[derive(Debug)]
-pub struct InventoryStepper {
-    inventory: Inventory,
-    deck: Deck,
-}
-
-impl InventoryStepper {
-    /// An inventory that is recorded, or not.
-    #[must_use]
-    pub fn new(tape: Option<TapeWriter>) -> Self {
-        Self { inventory: Inventory::new(), deck: tape.map_or_else(Deck::default, Deck::recording) }
-    }
-
-    /// An inventory whose output is hashed.
-    #[must_use]
-    pub fn for_replay() -> Self {
-        Self { inventory: Inventory::new(), deck: Deck::replaying() }
-    }
-
-    /// [`Inventory::handle_node_event`].
-    pub fn handle_node_event(&mut self, now: Instant, event: NodeEvent, commands: &mut Vec<NodeCommand>) {
-        self.deck.input(|| Record::NodeEvent { now, event: Box::new(event.clone()) });
-        let from = commands.len();
-        self.inventory.handle_node_event(now, event, commands);
-        for command in commands.iter().skip(from) {
-            self.deck.output(command);
-        }
-    }
-
-    /// [`Inventory::handle_tick`].
-    pub fn handle_tick(&mut self, now: Instant, commands: &mut Vec<NodeCommand>) {
-        self.deck.input(|| Record::Tick { now, busy_permille: 0 });
-        let from = commands.len();
-        self.inventory.handle_tick(now, commands);
-        for command in commands.iter().skip(from) {
-            self.deck.output(command);
-        }
-    }
-
-    /// As [`ShardStepper::flush_tape`].
-    pub fn flush_tape(&mut self, now: Instant) {
-        self.deck.flush_tape(now);
-    }
-
-    /// Ends a cycle. Returns the hash of everything so far, if hashing.
-    pub fn end_cycle(&mut self) -> Option<u64> {
-        self.deck.end_cycle()
-    }
-
-    /// The inventory, to read.
-    #[must_use]
-    pub const fn inventory(&self) -> &Inventory {
-        &self.inventory
     }
 }

@@ -2,7 +2,7 @@
 //! Owns: the file layout, [`Record`], [`TapeReader`]. Called by: the steppers (encode), replay (decode).
 //! Does not: open files or know roles beyond the names of their messages.
 //!
-//! Layout: `HDLTAPE1`, u32 length and postcard bytes of the [`Header`], then blocks: u32 raw length, u32 stored length,
+//! Layout: `HDLTAPE2`, u32 length and postcard bytes of the [`Header`], then blocks: u32 raw length, u32 stored length,
 //! that many bytes of LZ4. A block holds whole records. A raw length of 0 ends the tape; the stored length then says
 //! how: 0 the role stopped, 1 the recorder could not follow. A tape without an end was cut by a crash.
 
@@ -11,13 +11,16 @@ use std::io::{self, Read};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::engine::batch::{FrameBatch, PeerId, StreamRef};
+use crate::engine::application::{ApplicationCommand, ApplicationSettings, StoreEvent};
+use crate::engine::batch::{Caller, FrameBatch, PeerId, StreamRef};
 use crate::engine::event::{NodeCommand, NodeEvent, ShardCommand};
+use crate::engine::scheduler::message::{ApplicationEvent, SchedulerCommand};
+use crate::engine::scheduler::settings::{QueueTree, SchedulerSettings};
 use crate::engine::settings::ShardSettings;
 use crate::engine::time::Instant;
 
 /// First bytes of a tape.
-pub(super) const MAGIC: &[u8; 8] = b"HDLTAPE1";
+pub(super) const MAGIC: &[u8; 8] = b"HDLTAPE2";
 
 /// Records are collected into blocks of about this size.
 pub(super) const BLOCK_SIZE: usize = 1024 * 1024;
@@ -29,7 +32,7 @@ const BLOCK_SIZE_MAX: u32 = 64 * 1024 * 1024;
 const HEADER_SIZE_MAX: u32 = 64 * 1024 * 1024;
 
 /// What a tape is of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Header {
     /// A node shard with these settings.
     Shard {
@@ -38,15 +41,26 @@ pub enum Header {
         /// The role's settings. Contains the master keys: a tape is as secret as they are.
         settings: Box<ShardSettings>,
     },
-    /// The inventory.
-    Inventory {
+    /// The scheduler with the ApplicationMasters' door.
+    Scheduling {
         /// Version of Heddle that recorded.
         version: String,
+        /// The role's settings, with the keys of tokens.
+        settings: Box<SchedulerSettings>,
+    },
+    /// The application manager.
+    Application {
+        /// Version of Heddle that recorded.
+        version: String,
+        /// The role's settings.
+        settings: Box<ApplicationSettings>,
+        /// The queues at its start.
+        queues: Box<QueueTree>,
     },
 }
 
 /// One input of a role, or the hash of its output.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Record {
     /// The role was ticked.
     Tick {
@@ -61,6 +75,8 @@ pub enum Record {
         now: Instant,
         /// Where each came from and its size.
         frames: Vec<(StreamRef, PeerId, u32)>,
+        /// Who the peers are, for roles that decide by user names.
+        callers: Vec<Caller>,
     },
     /// A message for the shard.
     ShardCommand {
@@ -78,12 +94,45 @@ pub enum Record {
     },
     /// A node event was polled.
     PollNodeEvent,
-    /// A node event came in (inventory).
+    /// A node event came in (scheduler).
     NodeEvent {
         /// When.
         now: Instant,
         /// The event.
         event: Box<NodeEvent>,
+    },
+    /// A command of the application manager came in (scheduler).
+    SchedulerCommand {
+        /// When.
+        now: Instant,
+        /// The command.
+        command: Box<SchedulerCommand>,
+    },
+    /// What came in was acted on (scheduler).
+    EndStep {
+        /// When.
+        now: Instant,
+    },
+    /// An event of the scheduler came in (application manager).
+    ApplicationEvent {
+        /// When.
+        now: Instant,
+        /// The event.
+        event: Box<ApplicationEvent>,
+    },
+    /// The store has acknowledged something (application manager).
+    StoreEvent {
+        /// When.
+        now: Instant,
+        /// What.
+        event: StoreEvent,
+    },
+    /// An administrator's command came in (application manager).
+    ApplicationCommand {
+        /// When.
+        now: Instant,
+        /// The command.
+        command: Box<ApplicationCommand>,
     },
     /// A cycle ended.
     CycleEnd {
@@ -100,7 +149,7 @@ pub enum TapeError {
     #[error("cannot read the tape: {0}")]
     Io(#[from] io::Error),
     /// It is not a tape.
-    #[error("not a tape: it begins with {found:02x?}, accepted is {accepted:02x?} (\"HDLTAPE1\")", accepted = MAGIC)]
+    #[error("not a tape: it begins with {found:02x?}, accepted is {accepted:02x?} (\"HDLTAPE2\")", accepted = MAGIC)]
     BadMagic {
         /// The first bytes.
         found: [u8; 8],
@@ -181,13 +230,16 @@ impl<R: Read> TapeReader<R> {
         let (record, after) =
             postcard::take_from_bytes::<Record>(rest).map_err(|error| self.damaged(&error))?;
         let mut after = after;
-        if let Record::Frames { frames, .. } = &record {
+        if let Record::Frames { frames, callers, .. } = &record {
             batch.clear();
             for (stream, peer, size) in frames {
                 let Some((bytes, rest)) = after.split_at_checked(*size as usize) else {
                     return Err(self.damaged(&"frames run past the block"));
                 };
-                batch.push(bytes, *stream, *peer);
+                match callers.iter().find(|caller| caller.peer == *peer) {
+                    Some(caller) => batch.push_from(bytes, *stream, caller),
+                    None => batch.push(bytes, *stream, *peer),
+                }
                 after = rest;
             }
         }

@@ -81,7 +81,8 @@ impl TapeWriter {
         }
         let frames = batch.frames().get(first..).unwrap_or_default();
         let index = frames.iter().map(|frame| (frame.stream, frame.peer, frame.size)).collect();
-        encode(&mut self.block, &Record::Frames { now, frames: index });
+        let callers = batch.callers().to_vec();
+        encode(&mut self.block, &Record::Frames { now, frames: index, callers });
         for frame in frames {
             self.block.extend_from_slice(batch.frame_bytes(frame));
         }

@@ -7,6 +7,7 @@
 //! it, and latency is that wake. One that is reached more often than every [`SHORT`] *naps*: it sleeps [`NAP`] at a time
 //! and nobody wakes it for less than a large batch. Under load it does not sleep at all.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering, fence};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -39,14 +40,29 @@ pub struct Sleeper {
     /// Written by the sleeping thread (before it sleeps) and by whoever wakes it. The padding keeps the wakers' line
     /// away from neighbours.
     state: CachePadded<AtomicU8>,
-    thread: Thread,
+    /// Set once by the sleeping thread, before it sleeps for the first time.
+    thread: OnceLock<Thread>,
 }
 
 impl Sleeper {
+    /// A sleeper for a thread that does not run yet: what feeds it can be made first. The thread calls
+    /// [`Sleeper::bind`] when it begins.
+    #[must_use]
+    pub fn unbound() -> Self {
+        Self { state: CachePadded::new(AtomicU8::new(AWAKE)), thread: OnceLock::new() }
+    }
+
+    /// The calling thread is the one that sleeps. The first caller counts.
+    pub fn bind(&self) {
+        let _ = self.thread.set(thread::current());
+    }
+
     /// A sleeper for the calling thread.
     #[must_use]
     pub fn for_current_thread() -> Self {
-        Self { state: CachePadded::new(AtomicU8::new(AWAKE)), thread: thread::current() }
+        let sleeper = Self::unbound();
+        sleeper.bind();
+        sleeper
     }
 
     /// A message was published. Wakes the thread if it rests, or naps and the message `is_large`.
@@ -61,7 +77,10 @@ impl Sleeper {
         if self.state.swap(AWAKE, Ordering::AcqRel) == AWAKE {
             return false;
         }
-        self.thread.unpark();
+        // A thread that has not begun is awake, so it was not asked for.
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
         true
     }
 }

@@ -1,10 +1,10 @@
 //! What one role holds of another: typed ends of rings, and the wake that goes with them.
-//! Owns: [`ShardPort`] (a net thread's end towards a shard), [`NetPort`] (a shard's end towards a net thread),
+//! Owns: [`RolePort`] (a net thread's end towards an engine role), [`NetPort`] (the role's end towards a net thread),
 //! [`NetWaker`]. Called by: the thread that was given the end. Does not: decide what is sent.
 //!
 //! Batches circulate: a fixed number of empty ones is made per pair at start, filled at one end, emptied at the other,
 //! and sent back. That number is the bound. Policy when none is left: the net thread stops reading the streams that want
-//! to send to that shard, so that QUIC's flow control slows the peers; the shard stops taking frames of that net thread.
+//! to send to that role, so that QUIC's flow control slows the peers; the role stops taking frames of that net thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -12,20 +12,21 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use crossbeam::utils::CachePadded;
 use tokio::sync::Notify;
 
+use super::clock::Clock;
 use super::idle::Sleeper;
-use crate::engine::batch::{AnswerBatch, FrameBatch, PeerId, StreamRef};
+use crate::engine::batch::{AnswerBatch, Caller, FrameBatch, PeerId, StreamRef};
 use crate::ring::{Full, SpscConsumer, SpscProducer, spsc};
 
-/// Batches in circulation between one net thread and one shard, each way.
+/// Batches in circulation between one net thread and one role, each way.
 ///
 /// 32 × 256 KiB is 8 MiB each way and pair: 10 ms of beats at the highest rate measured, more than the longest nap. While
-/// frames come one by one each turn of the net thread uses one, so a napping shard is woken when half of them are on
+/// frames come one by one each turn of the net thread uses one, so a napping role is woken when half of them are on
 /// their way.
 pub const BATCHES: usize = 32;
 
-/// Frames after which a batch is sent although more may follow, when the shard has nothing else to do.
+/// Frames after which a batch is sent although more may follow, when the role has nothing else to do.
 ///
-/// Each such batch may wake the shard. 8 connections in closed loop, the two in turn: 64 gave 3.8 and 4.1 M beats/s, 256
+/// Each such batch may wake the role. 8 connections in closed loop, the two in turn: 64 gave 3.8 and 4.1 M beats/s, 256
 /// gave 4.1 and 4.4 M.
 pub const FRAMES_EAGER: usize = 256;
 
@@ -71,9 +72,9 @@ impl NetWaker {
     }
 }
 
-/// A net thread's end towards one shard.
+/// A net thread's end towards one role.
 #[derive(Debug)]
-pub struct ShardPort {
+pub struct RolePort {
     frames: SpscProducer<FrameBatch>,
     frames_back: SpscConsumer<FrameBatch>,
     answers: SpscConsumer<AnswerBatch>,
@@ -81,6 +82,8 @@ pub struct ShardPort {
     sleeper: Arc<Sleeper>,
     filling: Option<FrameBatch>,
     flags: Arc<Flags>,
+    /// Says when a batch begins; `None` where nobody measures.
+    clock: Option<Clock>,
 }
 
 /// What the two ends tell each other besides batches.
@@ -88,30 +91,66 @@ pub struct ShardPort {
 struct Flags {
     /// Written by the net thread: it will send nothing more.
     is_drained: AtomicBool,
-    /// Written by the shard (true) when it had no empty batch for answers, by the net thread (false) when it sent one.
+    /// Written by the role (true) when it had no empty batch for answers, by the net thread (false) when it sent one.
     wants_empty: AtomicBool,
 }
 
-impl ShardPort {
+impl RolePort {
     /// Adds a frame to the batch being filled, and sends the batch if it is large enough.
     ///
     /// # Errors
     /// [`Full`] when every batch is on its way. Nothing was taken.
     #[inline]
     pub fn offer_frame(&mut self, frame: &[u8], stream: StreamRef, peer: PeerId) -> Result<(), Full<()>> {
-        let batch = match &mut self.filling {
-            Some(batch) => batch,
-            empty => empty.insert(self.frames_back.poll().ok_or(Full(()))?),
-        };
-        batch.push(frame, stream, peer);
+        self.filling()?.push(frame, stream, peer);
+        self.send_if_large();
+        Ok(())
+    }
+
+    /// [`RolePort::offer_frame`] for roles that decide by user names.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn offer_frame_from(
+        &mut self,
+        frame: &[u8],
+        stream: StreamRef,
+        caller: &Caller,
+    ) -> Result<(), Full<()>> {
+        self.filling()?.push_from(frame, stream, caller);
+        self.send_if_large();
+        Ok(())
+    }
+
+    #[inline]
+    fn filling(&mut self) -> Result<&mut FrameBatch, Full<()>> {
+        match &mut self.filling {
+            Some(batch) => Ok(batch),
+            empty => {
+                let mut batch = self.frames_back.poll().ok_or(Full(()))?;
+                if let Some(clock) = &self.clock {
+                    batch.set_began(clock.now());
+                }
+                Ok(empty.insert(batch))
+            }
+        }
+    }
+
+    /// Has batches say when they began. Cost: a look at the clock per batch.
+    pub fn measure(&mut self, clock: Clock) {
+        self.clock = Some(clock);
+    }
+
+    #[inline]
+    fn send_if_large(&mut self) {
+        let Some(batch) = &self.filling else { return };
         let is_eager = batch.len() >= FRAMES_EAGER && self.frames.depth() == 0;
         if is_eager || batch.len() >= FRAMES_MAX || batch.size() >= BATCH_SIZE {
             self.send(true);
         }
-        Ok(())
     }
 
-    /// Sends what is being filled. The shard is woken if it rests, or naps and the batch is large.
+    /// Sends what is being filled. The role is woken if it rests, or naps and the batch is large.
     pub fn flush(&mut self) {
         if self.filling.as_ref().is_some_and(|batch| !batch.is_empty()) {
             self.send(false);
@@ -128,7 +167,7 @@ impl ShardPort {
         }
     }
 
-    /// The shard's next answers.
+    /// The role's next answers.
     pub fn poll_answers(&mut self) -> Option<AnswerBatch> {
         self.answers.poll()
     }
@@ -137,7 +176,7 @@ impl ShardPort {
     pub fn return_answers(&mut self, mut batch: AnswerBatch) {
         batch.clear();
         let _ = self.answers_back.offer(batch);
-        // Partner: the shard says that it wants one before it publishes that it sleeps, and looks once more after.
+        // Partner: the role says that it wants one before it publishes that it sleeps, and looks once more after.
         fence(Ordering::SeqCst);
         if self.flags.wants_empty.load(Ordering::Relaxed)
             && self.flags.wants_empty.swap(false, Ordering::AcqRel)
@@ -167,20 +206,20 @@ impl ShardPort {
         self.sleeper.notify(true);
     }
 
-    /// True when the shard has ended and all its answers were taken.
+    /// True when the role has ended and all its answers were taken.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.answers.is_abandoned() && self.answers.is_empty()
     }
 
-    /// Batches on their way to the shard.
+    /// Batches on their way to the role.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.frames.depth()
     }
 }
 
-/// A shard's end towards one net thread.
+/// A role's end towards one net thread.
 #[derive(Debug)]
 pub struct NetPort {
     frames: SpscConsumer<FrameBatch>,
@@ -250,14 +289,14 @@ impl NetPort {
     /// True when the net thread sends nothing more and everything it sent was taken.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        // Partner: the store in `ShardPort::close`.
+        // Partner: the store in `RolePort::close`.
         self.flags.is_drained.load(Ordering::Acquire) && self.frames.is_empty()
     }
 }
 
-/// The two ends between a net thread and a shard.
+/// The two ends between a net thread and a role.
 #[must_use]
-pub fn connect(sleeper: Arc<Sleeper>, waker: Arc<NetWaker>) -> (ShardPort, NetPort) {
+pub fn connect(sleeper: Arc<Sleeper>, waker: Arc<NetWaker>) -> (RolePort, NetPort) {
     let (frames, frames_in) = spsc(BATCHES);
     let (mut frames_back_in, frames_back) = spsc(BATCHES);
     let (answers_in, answers) = spsc(BATCHES);
@@ -268,7 +307,7 @@ pub fn connect(sleeper: Arc<Sleeper>, waker: Arc<NetWaker>) -> (ShardPort, NetPo
         debug_assert!(filled);
     }
     let flags = Arc::new(Flags::default());
-    let shard_port = ShardPort {
+    let role_port = RolePort {
         frames,
         frames_back,
         answers,
@@ -276,6 +315,7 @@ pub fn connect(sleeper: Arc<Sleeper>, waker: Arc<NetWaker>) -> (ShardPort, NetPo
         sleeper,
         filling: None,
         flags: Arc::clone(&flags),
+        clock: None,
     };
     let net_port = NetPort {
         frames: frames_in,
@@ -285,7 +325,7 @@ pub fn connect(sleeper: Arc<Sleeper>, waker: Arc<NetWaker>) -> (ShardPort, NetPo
         waker,
         flags,
     };
-    (shard_port, net_port)
+    (role_port, net_port)
 }
 
 #[cfg(test)]
@@ -295,14 +335,14 @@ mod tests {
     #[test]
     fn full_rings_push_back_and_lose_nothing() {
         let sleeper = Arc::new(Sleeper::for_current_thread());
-        let (mut shard_port, mut net_port) = connect(sleeper, Arc::default());
+        let (mut role_port, mut net_port) = connect(sleeper, Arc::default());
         let (stream, peer) = (StreamRef::new(0, 1, 1), PeerId(1));
         let mut offered = 0_u32;
-        while shard_port.offer_frame(&offered.to_le_bytes(), stream, peer).is_ok() {
+        while role_port.offer_frame(&offered.to_le_bytes(), stream, peer).is_ok() {
             offered += 1;
             assert!(offered < 1_000_000, "a ring without a bound");
         }
-        assert!(!shard_port.has_room());
+        assert!(!role_port.has_room());
         let mut taken = 0_u32;
         while let Some(batch) = net_port.poll_frames() {
             for frame in batch.frames() {
@@ -312,14 +352,14 @@ mod tests {
             net_port.return_frames(batch);
         }
         assert_eq!(taken, offered);
-        assert!(shard_port.has_room());
-        assert!(shard_port.offer_frame(b"again", stream, peer).is_ok());
+        assert!(role_port.has_room());
+        assert!(role_port.offer_frame(b"again", stream, peer).is_ok());
         assert!(!net_port.is_drained());
-        shard_port.close();
+        role_port.close();
         assert!(!net_port.is_drained(), "the last frames are still to be taken");
         assert_eq!(net_port.poll_frames().map(|batch| batch.len()), Some(1));
         assert!(net_port.is_drained());
         drop(net_port);
-        assert!(shard_port.is_finished());
+        assert!(role_port.is_finished());
     }
 }

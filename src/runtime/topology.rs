@@ -3,42 +3,41 @@
 //! Does not: contain a role's work. Every thread is named, every ring's size is written here or in `proxy`.
 //!
 //! ```text
-//! rm-net-0 … N-1 ──frames──▶ rm-engine-0 … M-1 (shard each) ──node events──▶ inventory (on rm-engine-0)
-//!                ◀─answers──                                ◀─orders───────
+//! rm-net-0 … N-1 ──frames──▶ rm-engine-0 … M-1 (shard each) ──node events──▶ scheduler (rm-sched-0)
+//!                ◀─answers──                                ◀─orders───────     │        ▲
+//!                ──frames──▶ scheduler, application manager                 events │        │ commands
+//!                ◀─answers, pushes──                                            ▼        │
+//!                                                              application manager (rm-app) and its store
 //! ```
+//!
+//! On small machines roles share a thread: see [`RuntimeSettings::scheduler_threads`]. They speak over the same rings.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use super::clock::Clock;
-use super::duty_cycle::{self, DutyCycle};
-use super::idle::Sleeper;
-use super::inventory_role::{InventoryRole, ShardLink};
-use super::proxy::{self, NetPort, NetWaker, ShardPort};
-use super::shard_role::{ShardRole, ShardRoleParts};
+use super::duty_cycle;
+use super::engine_threads::{RoleParts, connect_roles};
+use super::proxy::NetWaker;
 use crate::config::{NodeListFiles, RecorderSettings, RmConfig, RuntimeSettings, TransportSettings};
-use crate::engine::event::{CommandReply, NodeCommand, NodeEvent, ShardCommand};
+use crate::engine::application::ApplicationSettings;
+use crate::engine::event::KeyPair;
+use crate::engine::scheduler::settings::SchedulerSettings;
 use crate::engine::settings::{NodeLists, ShardSettings};
-use crate::engine::time::Instant;
-use crate::metrics::{CycleStats, Metrics, RoleMetrics};
+use crate::metrics::{CycleStats, Metrics};
 use crate::pki::{Identity, PkiError};
-use crate::recorder::{self, Header, InventoryStepper, RecorderThread, ShardStepper, TapeStatus, TapeWriter};
-use crate::ring::{MpscQueue, SpscConsumer, SpscProducer, spsc};
-use crate::transport::{self, NetThread, NetThreadParts, ResetSecret, ShardCommandPort};
+use crate::recorder::{
+    self, ApplicationStepper, Header, RecorderThread, SchedulingStepper, TapeStatus, TapeWriter,
+};
+use crate::transport::{self, Doors, NetThread, NetThreadParts, NoFiles, ResetSecret, SchedulerFiles};
 
-/// Node events between a shard and the inventory.
-const NODE_EVENTS: usize = 4_096;
-
-/// Orders between the inventory and a shard.
-const NODE_COMMANDS: usize = 16_384;
-
-/// Messages for a whole shard.
-const SHARD_COMMANDS: usize = 64;
+/// Messages for a whole shard, and administrators' for the application manager.
+const ADMINISTRATION: usize = 64;
 
 /// What a ResourceManager is started with.
 #[derive(Clone, Debug)]
@@ -51,8 +50,14 @@ pub struct Options {
     pub transport: TransportSettings,
     /// Settings of every shard, but for its index.
     pub shard: ShardSettings,
+    /// Settings of the scheduler and of the ApplicationMasters' door.
+    pub scheduler: SchedulerSettings,
+    /// Settings of the application manager.
+    pub application: ApplicationSettings,
     /// Files behind RefreshNodes.
     pub node_lists: NodeListFiles,
+    /// Files behind RefreshQueues and its kin.
+    pub files: Arc<dyn SchedulerFiles>,
     /// The flight recorder; `None` = nothing is recorded.
     pub recorder: Option<RecorderSettings>,
 }
@@ -66,9 +71,24 @@ impl Options {
             threads: config.runtime,
             transport: config.transport,
             shard: config.shard_settings(0, rm_identifier, lists),
+            scheduler: config.scheduler_settings(rm_identifier),
+            application: config.application_settings(rm_identifier),
             node_lists: config.node_lists.clone(),
+            files: Arc::new(NoFiles),
             recorder: config.recorder.clone(),
         }
+    }
+}
+
+impl Options {
+    /// Tells every role that makes or hands out tokens the keys it needs. Without keys no ApplicationMaster can start.
+    pub fn set_token_keys(&mut self, container_token: &KeyPair, nm_token: &KeyPair, am_rm_token: &KeyPair) {
+        self.shard.container_token_keys = container_token.clone();
+        self.shard.nm_token_keys = nm_token.clone();
+        self.scheduler.container_token_keys = container_token.clone();
+        self.scheduler.nm_token_keys = nm_token.clone();
+        self.scheduler.am_rm_token_keys = am_rm_token.clone();
+        self.application.am_rm_token_keys = am_rm_token.clone();
     }
 }
 
@@ -134,38 +154,53 @@ impl ResourceManager {
                 ..shard.clone()
             })
             .collect();
-        let (tapes, statuses, recorder) = record(options.recorder.as_ref(), shard.rm_identifier, &shards)?;
+        let (tapes, statuses, recorder) = record(options, &shards)?;
         let (stop, stopped) = watch::channel(false);
-        let (reply_sender, replies) = mpsc::channel(SHARD_COMMANDS);
+        let (shard_replies, replies) = mpsc::channel(ADMINISTRATION);
 
         let wakers: Vec<Arc<NetWaker>> = sockets.iter().map(|_| Arc::default()).collect();
-        let engines = start_engines(EngineParts {
-            shards,
-            tapes,
+        let (application_replies, answers_of_application) = mpsc::channel(ADMINISTRATION);
+        let roles = connect_roles(RoleParts {
+            shards: shards.into_iter().zip(tapes.shards).collect(),
+            scheduling: SchedulingStepper::new(options.scheduler.clone(), tapes.scheduler),
+            application: ApplicationStepper::new(
+                options.application.clone(),
+                options.scheduler.queues.clone(),
+                tapes.application,
+            ),
+            scheduler_threads: options.threads.scheduler_threads,
             wakers: &wakers,
-            reply_sender,
+            shard_replies,
+            application_replies,
+            administration: ADMINISTRATION,
             clock,
             metrics: &metrics,
-        })?;
-        let commands = engines.iter().map(|engine| engine.commands.clone()).collect();
+        });
         let (node_lists, service) = transport::node_lists_service(
-            commands,
+            roles.shard_commands,
             replies,
             options.node_lists.clone(),
             shard.decommission_timeout,
         );
-        let mut service = Some(service);
+        let (files, files_service) = transport::files_service(
+            roles.application_commands,
+            answers_of_application,
+            Arc::clone(&options.files),
+        );
+        let doors = Doors { node_lists, files };
+        let mut services = Some((service, files_service));
         let mut engine_threads = Vec::new();
-        let mut ports: Vec<Vec<ShardPort>> = sockets.iter().map(|_| Vec::new()).collect();
-        for engine in engines {
-            engine_threads.push(engine.thread);
-            for (port, of_net) in engine.ports.into_iter().zip(&mut ports) {
-                of_net.push(port);
-            }
+        for mut thread in roles.threads {
+            engine_threads.push(spawn(thread.name.clone(), move || {
+                let sleeper = Arc::clone(&thread.sleeper);
+                sleeper.bind();
+                duty_cycle::run(&mut thread, &clock, &sleeper)
+            })?);
         }
         let (open, opened) = std::sync::mpsc::sync_channel(net_threads);
         let mut net_threads = Vec::new();
-        for (index, ((socket, ports), waker)) in sockets.into_iter().zip(ports).zip(wakers).enumerate() {
+        for (index, ((socket, ports), waker)) in sockets.into_iter().zip(roles.ports).zip(wakers).enumerate()
+        {
             let index = u8::try_from(index).unwrap_or(u8::MAX);
             let parts = NetThreadParts {
                 index,
@@ -177,8 +212,8 @@ impl ResourceManager {
                 metrics: metrics.transport(usize::from(index)),
                 role_metrics: metrics.role(&format!("rm-net-{index}")),
                 settings: transport,
-                node_lists: node_lists.clone(),
-                node_lists_service: service.take(),
+                doors: doors.clone(),
+                services: services.take(),
                 stop: stopped.clone(),
                 open: open.clone(),
                 clock,
@@ -270,19 +305,22 @@ fn bind(
     Ok((sockets, address))
 }
 
-type Recording = (Vec<Option<TapeWriter>>, Vec<(String, TapeStatus)>, Option<RecorderThread>);
+/// A tape for every role, where there is a recording.
+struct Tapes {
+    shards: Vec<Option<TapeWriter>>,
+    scheduler: Option<TapeWriter>,
+    application: Option<TapeWriter>,
+}
 
-/// Tapes for every shard and, last, for the inventory.
-fn record(
-    recorder: Option<&RecorderSettings>,
-    rm_identifier: u64,
-    shards: &[ShardSettings],
-) -> Result<Recording, StartError> {
-    let Some(settings) = recorder else {
-        return Ok((shards.iter().map(|_| None).chain([None]).collect(), Vec::new(), None));
+type Recording = (Tapes, Vec<(String, TapeStatus)>, Option<RecorderThread>);
+
+fn record(options: &Options, shards: &[ShardSettings]) -> Result<Recording, StartError> {
+    let Some(settings) = &options.recorder else {
+        let shards = shards.iter().map(|_| None).collect();
+        return Ok((Tapes { shards, scheduler: None, application: None }, Vec::new(), None));
     };
     // A folder for each start, so that a restart never finds tapes in its way.
-    let folder = settings.dir.join(rm_identifier.to_string());
+    let folder = settings.dir.join(options.shard.rm_identifier.to_string());
     tracing::info!(folder = %folder.display(), "recording");
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let mut headers: Vec<(String, Header)> = shards
@@ -292,159 +330,20 @@ fn record(
             (format!("shard-{}", settings.shard), header)
         })
         .collect();
-    headers.push(("inventory".to_owned(), Header::Inventory { version }));
-    let (writers, statuses, thread) =
+    let scheduler = Box::new(options.scheduler.clone());
+    let queues = Box::new(options.scheduler.queues.clone());
+    headers.push((
+        "scheduler-0".to_owned(),
+        Header::Scheduling { version: version.clone(), settings: scheduler },
+    ));
+    let application = Box::new(options.application.clone());
+    headers.push(("application".to_owned(), Header::Application { version, settings: application, queues }));
+    let (mut writers, statuses, thread) =
         recorder::start(&folder, settings.size_max, &headers).map_err(StartError::Recording)?;
     let statuses = headers.into_iter().map(|(name, _)| name).zip(statuses).collect();
-    Ok((writers.into_iter().map(Some).collect(), statuses, Some(thread)))
-}
-
-struct EngineParts<'a> {
-    shards: Vec<ShardSettings>,
-    /// One for each shard, one for the inventory.
-    tapes: Vec<Option<TapeWriter>>,
-    wakers: &'a [Arc<NetWaker>],
-    reply_sender: mpsc::Sender<CommandReply>,
-    clock: Clock,
-    metrics: &'a Metrics,
-}
-
-struct Engine {
-    thread: JoinHandle<CycleStats>,
-    commands: ShardCommandPort,
-    /// By net thread.
-    ports: Vec<ShardPort>,
-}
-
-/// The ends of an engine thread's rings that are made before the thread is.
-struct ShardEnds {
-    settings: ShardSettings,
-    tape: Option<TapeWriter>,
-    commands: MpscQueue<ShardCommand>,
-    node_commands: SpscConsumer<NodeCommand>,
-    node_events: SpscProducer<NodeEvent>,
-    /// Whom to wake for events; set by the thread that carries the inventory.
-    inventory: Arc<OnceLock<Arc<Sleeper>>>,
-}
-
-/// Starts the engine threads. Each makes its own sleeper, so its ports come back from it.
-fn start_engines(parts: EngineParts<'_>) -> Result<Vec<Engine>, StartError> {
-    let mut tapes = parts.tapes;
-    let inventory_tape = tapes.pop().flatten();
-    let inventory_sleeper = Arc::<OnceLock<Arc<Sleeper>>>::default();
-    let mut ends = Vec::new();
-    let mut links = Vec::new();
-    for (settings, tape) in parts.shards.into_iter().zip(tapes) {
-        let (node_events, events) = spsc(NODE_EVENTS);
-        let (commands, node_commands) = spsc(NODE_COMMANDS);
-        let shard_commands = MpscQueue::new(SHARD_COMMANDS);
-        links.push((events, commands, shard_commands.clone()));
-        let inventory = Arc::clone(&inventory_sleeper);
-        ends.push(ShardEnds {
-            settings,
-            tape,
-            commands: shard_commands,
-            node_commands,
-            node_events,
-            inventory,
-        });
-    }
-    // The first engine thread carries the inventory and so needs the sleepers of all: it is started last.
-    let mut engines = Vec::new();
-    let mut sleepers = Vec::new();
-    let mut first = None;
-    for (index, ends) in ends.into_iter().enumerate() {
-        if index == 0 {
-            first = Some(ends);
-            continue;
-        }
-        let (engine, sleeper) =
-            start_engine(index, ends, None, parts.wakers, &parts.reply_sender, parts.clock, parts.metrics)?;
-        engines.push(engine);
-        sleepers.push(sleeper);
-    }
-    if let Some(ends) = first {
-        let inventory = (InventoryStepper::new(inventory_tape), links, sleepers);
-        let (engine, _) = start_engine(
-            0,
-            ends,
-            Some(inventory),
-            parts.wakers,
-            &parts.reply_sender,
-            parts.clock,
-            parts.metrics,
-        )?;
-        engines.insert(0, engine);
-    }
-    Ok(engines)
-}
-
-type InventoryEnds = (InventoryStepper, Vec<InventoryRings>, Vec<Arc<Sleeper>>);
-
-/// The inventory's rings from and to one shard.
-type InventoryRings = (SpscConsumer<NodeEvent>, SpscProducer<NodeCommand>, MpscQueue<ShardCommand>);
-
-fn start_engine(
-    index: usize,
-    ends: ShardEnds,
-    inventory: Option<InventoryEnds>,
-    wakers: &[Arc<NetWaker>],
-    replies: &mpsc::Sender<CommandReply>,
-    clock: Clock,
-    metrics: &Metrics,
-) -> Result<(Engine, Arc<Sleeper>), StartError> {
-    let name = format!("rm-engine-{index}");
-    let (gauge, role_metrics) = (metrics.shard(index), metrics.role(&name));
-    let (wakers, replies) = (wakers.to_vec(), replies.clone());
-    let commands = ends.commands.clone();
-    let metrics = metrics.clone();
-    let is_first = inventory.is_some();
-    let (send, receive) = std::sync::mpsc::sync_channel(1);
-    let thread = spawn(name, move || {
-        let sleeper = Arc::new(Sleeper::for_current_thread());
-        let (ports, nets): (Vec<ShardPort>, Vec<NetPort>) =
-            wakers.into_iter().map(|waker| proxy::connect(Arc::clone(&sleeper), waker)).unzip();
-        // Whoever started us waits for this; if it is gone there is nothing to run for, and the ports say so.
-        let _ = send.send((ports, Arc::clone(&sleeper)));
-        if is_first {
-            // Set once: there is one first thread.
-            let _ = ends.inventory.set(Arc::clone(&sleeper));
-        }
-        let shard = ShardRole::new(ShardRoleParts {
-            stepper: ShardStepper::new(ends.settings, ends.tape),
-            nets,
-            commands: ends.commands,
-            replies,
-            node_commands: ends.node_commands,
-            node_events: ends.node_events,
-            inventory: ends.inventory,
-            gauge,
-        });
-        let inventory = inventory.map(|(stepper, rings, others)| {
-            let sleepers = std::iter::once(Arc::clone(&sleeper)).chain(others);
-            let links =
-                rings.into_iter().zip(sleepers).map(|((events, commands, shard_commands), sleeper)| {
-                    ShardLink {
-                        events,
-                        commands,
-                        shard_commands,
-                        sleeper,
-                        told_permille: 0,
-                        is_touched: false,
-                    }
-                });
-            InventoryRole::new(stepper, links.collect())
-        });
-        let mut role = EngineThread { shard, inventory, metrics, role_metrics };
-        duty_cycle::run(&mut role, &clock, &sleeper)
-    })?;
-    let (ports, sleeper) = receive.recv().map_err(|error| StartError::Thread {
-        name: format!("rm-engine-{index}"),
-        error: io::Error::other(error),
-    })?;
-    let engine =
-        Engine { thread, commands: ShardCommandPort { commands, sleeper: Arc::clone(&sleeper) }, ports };
-    Ok((engine, sleeper))
+    let (application, scheduler) = (writers.pop(), writers.pop());
+    let shards = writers.into_iter().map(Some).collect();
+    Ok((Tapes { shards, scheduler, application }, statuses, Some(thread)))
 }
 
 fn spawn<T: Send + 'static>(
@@ -452,44 +351,4 @@ fn spawn<T: Send + 'static>(
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, StartError> {
     thread::Builder::new().name(name.clone()).spawn(run).map_err(|error| StartError::Thread { name, error })
-}
-
-/// A composite duty cycle: a shard, and on the first thread the inventory.
-struct EngineThread {
-    shard: ShardRole,
-    inventory: Option<InventoryRole>,
-    metrics: Metrics,
-    role_metrics: Arc<RoleMetrics>,
-}
-
-impl DutyCycle for EngineThread {
-    fn do_work(&mut self, now: Instant, busy_permille: u16) -> usize {
-        let items = self.shard.do_work(now, busy_permille);
-        items + self.inventory.as_mut().map_or(0, |inventory| inventory.do_work(now))
-    }
-
-    fn has_work(&self) -> bool {
-        self.shard.has_work() || self.inventory.as_ref().is_some_and(InventoryRole::has_work)
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        let of_inventory = self.inventory.as_ref().and_then(InventoryRole::next_deadline);
-        self.shard.next_deadline().into_iter().chain(of_inventory).min()
-    }
-
-    fn is_done(&self) -> bool {
-        self.shard.is_drained() && self.inventory.as_ref().is_none_or(InventoryRole::is_drained)
-    }
-
-    fn publish(&mut self, now: Instant, stats: &CycleStats) {
-        self.shard.publish(now);
-        self.role_metrics.publish(stats);
-        if let Some(inventory) = &mut self.inventory {
-            inventory.tell_load();
-            inventory.flush_tape(now);
-            self.metrics.inventory().publish(&inventory.inventory().totals());
-        }
-    }
-
-    fn close(&mut self) {}
 }

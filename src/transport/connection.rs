@@ -1,4 +1,4 @@
-//! One connection and its streams: from chunks to frames to the owning shard.
+//! One connection and its streams: from chunks to frames to the owning role.
 //! Owns: the reading half of every stream, the peer's identity. Called by: the accept loop, one task per connection and
 //! one per stream. Thread: one `rm-net-N`. Does not: write answers (the stream table does), decide anything about nodes.
 
@@ -10,15 +10,16 @@ use bytes::Bytes;
 use heddle_wire::error::FrameError;
 use heddle_wire::frame::Frame;
 use heddle_wire::message::{write_frame_error, write_reject};
-use heddle_wire::{FrameDecoder, Opcode, Reject, RejectCode};
+use heddle_wire::{Flags, FrameDecoder, FrameHeader, Message, Opcode, Reject, RejectCode};
 use quinn::{Connection, RecvStream};
 
+use super::files_service::{FilesDoor, Refreshed};
 use super::net::Net;
 use super::node_lists_service::{NodeListsDoor, RefreshError};
 use super::pace::Pace;
 use super::router::{Route, route};
 use super::stream_table::close_for;
-use crate::engine::batch::StreamRef;
+use crate::engine::batch::{Caller, StreamRef};
 use crate::pki::PeerIdentity;
 use crate::ring::Full;
 
@@ -31,11 +32,20 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the answers to a peer that has finished may take.
 const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Doors to services that read files.
+#[derive(Clone)]
+pub(crate) struct Doors {
+    pub(crate) node_lists: NodeListsDoor,
+    pub(crate) files: FilesDoor,
+}
+
 /// What the streams of a connection share.
 pub(super) struct Peer {
     pub(super) identity: PeerIdentity,
+    /// The same for roles that decide by user names.
+    pub(super) caller: Caller,
     pub(super) connection: Connection,
-    pub(super) node_lists: NodeListsDoor,
+    pub(super) doors: Doors,
     /// Over all streams of the connection.
     pub(super) pace: RefCell<Pace>,
 }
@@ -59,7 +69,7 @@ pub(super) async fn serve(net: Rc<Net>, peer: Rc<Peer>) {
 async fn serve_stream(net: Rc<Net>, peer: Rc<Peer>, mut recv: RecvStream, stream: StreamRef) {
     let mut decoder = FrameDecoder::new();
     let mut chunks: [Bytes; CHUNKS] = Default::default();
-    // Requests handed to shards and services, each of which is answered once.
+    // Requests handed to roles and services, each of which is answered once.
     let mut requests = 0_u64;
     loop {
         // A connection that broke is no event for the node: its silence is what counts.
@@ -95,7 +105,7 @@ async fn serve_stream(net: Rc<Net>, peer: Rc<Peer>, mut recv: RecvStream, stream
                                     break;
                                 }
                                 // The slow path: every batch is on its way. Wait with this frame in hand.
-                                Err(Full(shard)) => net.wait_for_room(shard).await,
+                                Err(Full(port)) => net.wait_for_room(port).await,
                             }
                         }
                     }
@@ -126,14 +136,14 @@ async fn serve_stream(net: Rc<Net>, peer: Rc<Peer>, mut recv: RecvStream, stream
 enum Taken {
     /// The door has answered it.
     Answered,
-    /// A shard or service will.
+    /// A role or service will.
     AnsweredLater,
 }
 
 /// Hands a frame on.
 ///
 /// # Errors
-/// [`Full`] with the shard that has no room.
+/// [`Full`] with the port of the role that has no room.
 #[inline]
 fn take_frame(
     net: &Rc<Net>,
@@ -152,6 +162,24 @@ fn take_frame(
                     Ok(()) => Ok(Taken::AnsweredLater),
                     Err(Full(())) => Err(Full(shard)),
                 };
+            }
+            Route::Scheduler(index) => {
+                let port = net.scheduler_port(index);
+                return match net.offer(port, frame.bytes, stream, peer.identity.id) {
+                    Ok(()) => Ok(Taken::AnsweredLater),
+                    Err(Full(())) => Err(Full(port)),
+                };
+            }
+            Route::Application => {
+                let port = net.application_port();
+                return match net.offer_from(port, frame.bytes, stream, &peer.caller) {
+                    Ok(()) => Ok(Taken::AnsweredLater),
+                    Err(Full(())) => Err(Full(port)),
+                };
+            }
+            Route::Files => {
+                refresh_files(net, peer, stream, frame);
+                return Ok(Taken::AnsweredLater);
             }
             Route::NodeLists => {
                 refresh_nodes(net, peer, stream, frame);
@@ -174,15 +202,46 @@ fn take_frame(
 
 /// Passes a refresh to its service; the answer comes when every shard has the lists.
 fn refresh_nodes(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, frame: &Frame<'_>) {
-    let header = frame.header;
     let body = frame.body().to_vec();
+    let refreshing = Rc::clone(peer);
+    serve_later(net, peer, stream, frame.header, async move {
+        let answer = refreshing.doors.node_lists.refresh(&body).await?;
+        Ok(move |bytes: &mut Vec<u8>, header: FrameHeader| respond(bytes, header, &answer))
+    });
+}
+
+/// Passes a refresh of the scheduler's files to its service; the answer comes when it is in force.
+fn refresh_files(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, frame: &Frame<'_>) {
+    let (header, body) = (frame.header, frame.body().to_vec());
+    let refreshing = Rc::clone(peer);
+    serve_later(net, peer, stream, header, async move {
+        let caller = refreshing.caller.clone();
+        let answer = refreshing.doors.files.refresh(header.opcode, &body, caller).await?;
+        Ok(move |bytes: &mut Vec<u8>, header: FrameHeader| match &answer {
+            Refreshed::Queues(answer) => respond(bytes, header, answer),
+            Refreshed::AdminAcls(answer) => respond(bytes, header, answer),
+            Refreshed::Groups(answer) => respond(bytes, header, answer),
+            Refreshed::ClusterMaxPriority(answer) => respond(bytes, header, answer),
+        })
+    });
+}
+
+/// Answers a request when `work` is done, in a task of its own.
+fn serve_later<W>(
+    net: &Rc<Net>,
+    peer: &Rc<Peer>,
+    stream: StreamRef,
+    header: FrameHeader,
+    work: impl Future<Output = Result<W, RefreshError>> + 'static,
+) where
+    W: FnOnce(&mut Vec<u8>, FrameHeader) + 'static,
+{
     let (net, peer) = (Rc::clone(net), Rc::clone(peer));
     tokio::task::spawn_local(async move {
-        let mut bytes = Vec::new();
-        match peer.node_lists.refresh(&body).await {
-            Ok(answer) => {
-                let (id, key) = (header.correlation_id, header.routing_key);
-                heddle_wire::write_frame(&mut bytes, heddle_wire::Flags::RESPONSE, id, key, &answer);
+        match work.await {
+            Ok(write) => {
+                let mut bytes = Vec::new();
+                write(&mut bytes, header);
                 net.write(stream, &bytes);
             }
             Err(error) => {
@@ -192,19 +251,27 @@ fn refresh_nodes(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, frame: &Fram
                         Reject::new(RejectCode::ShuttingDown, "this ResourceManager is stopping")
                     }
                 };
-                refuse(
-                    &net,
-                    &peer,
-                    stream,
-                    header.opcode,
-                    header.correlation_id,
-                    header.routing_key,
-                    &reject,
-                );
+                let FrameHeader { opcode, correlation_id, routing_key, .. } = header;
+                refuse(&net, &peer, stream, opcode, correlation_id, routing_key, &reject);
             }
         }
         net.streams.borrow_mut().note_answers(stream, 1);
     });
+}
+
+/// Appends an answer.
+fn respond<M>(bytes: &mut Vec<u8>, header: FrameHeader, answer: &M)
+where
+    M: Message
+        + for<'a> rkyv::Serialize<
+            rkyv::api::high::HighSerializer<
+                Vec<u8>,
+                rkyv::ser::allocator::ArenaHandle<'a>,
+                rkyv::rancor::BoxedError,
+            >,
+        >,
+{
+    heddle_wire::write_frame(bytes, Flags::RESPONSE, header.correlation_id, header.routing_key, answer);
 }
 
 fn refuse_frame(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, error: &FrameError) {

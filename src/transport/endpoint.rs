@@ -17,12 +17,12 @@ use quinn::{
 use quinn_proto::RandomConnectionIdGenerator;
 use rustls::pki_types::CertificateDer;
 
-use super::connection::{Peer, serve};
+use super::connection::{Doors, Peer, serve};
 use super::net::Net;
-use super::node_lists_service::NodeListsDoor;
 use super::pace::Pace;
 use super::stream_table::close_for;
 use crate::config::TransportSettings;
+use crate::engine::batch::Caller;
 use crate::engine::time::Instant;
 use crate::pki::{Identity, PeerIdentity, PkiError, Role};
 use crate::runtime::clock::Clock;
@@ -146,7 +146,7 @@ pub(super) struct Acceptor {
     pub(super) net: Rc<Net>,
     pub(super) endpoint: quinn::Endpoint,
     pub(super) settings: Rc<TransportSettings>,
-    pub(super) node_lists: NodeListsDoor,
+    pub(super) doors: Doors,
     pub(super) clock: Clock,
 }
 
@@ -237,8 +237,7 @@ impl Acceptor {
     fn admit(&self, incoming: Incoming) {
         // Handshakes under way hold a place too: the bound is on what a herd may make us keep.
         self.net.metrics.connections.increment();
-        let (net, settings, node_lists) =
-            (Rc::clone(&self.net), Rc::clone(&self.settings), self.node_lists.clone());
+        let (net, settings, doors) = (Rc::clone(&self.net), Rc::clone(&self.settings), self.doors.clone());
         // The handshake's future is large and short-lived; a box keeps it out of the connection's long-lived task.
         let handshake = Box::pin(handshake(Rc::clone(&net), incoming, settings.handshake_timeout));
         tokio::task::spawn_local(async move {
@@ -248,7 +247,12 @@ impl Acceptor {
             };
             connection.set_receive_window(window(settings.receive_window(identity.role)));
             let pace = RefCell::new(Pace::new(settings.frames_per_second));
-            let peer = Rc::new(Peer { identity, connection, node_lists, pace });
+            let caller = Caller {
+                peer: identity.id,
+                name: identity.name.as_str().into(),
+                is_admin: identity.role == Role::Admin,
+            };
+            let peer = Rc::new(Peer { identity, caller, connection, doors, pace });
             drop(settings);
             serve(Rc::clone(&net), peer).await;
             net.metrics.connections.decrement();

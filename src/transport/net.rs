@@ -1,5 +1,5 @@
-//! One net thread's shared state and its turn: frames out to the shards, answers in from them.
-//! Owns: [`Net`]: the ports to every shard, the stream table, the thread's counters. Called by: the stream tasks of this
+//! One net thread's shared state and its turn: frames out to the engine's roles, answers in from them.
+//! Owns: [`Net`]: the ports to every role, the stream table, the thread's counters. Called by: the stream tasks of this
 //! thread and the runtime's before-park hook. Thread: one `rm-net-N`; nothing here is shared.
 //! Does not: wait. Tasks that must wait for room do so on [`Net::wait_for_room`].
 //!
@@ -18,14 +18,14 @@ use tokio::sync::Notify;
 
 use super::stream_table::{Flush, StreamTable, Written, close_for};
 use crate::config::TransportSettings;
-use crate::engine::batch::{PeerId, StreamRef};
+use crate::engine::batch::{Caller, PeerId, StreamRef};
 use crate::engine::time::Instant;
 use crate::metrics::{CycleStats, RoleMetrics, TransportMetrics};
 use crate::ring::Full;
 use crate::runtime::clock::Clock;
-use crate::runtime::proxy::{NetWaker, ShardPort};
+use crate::runtime::proxy::{NetWaker, RolePort};
 
-/// Answer batches taken in one turn per shard, so that reading goes on in between.
+/// Answer batches taken in one turn per role, so that reading goes on in between.
 const BATCHES_PER_TURN: usize = 8;
 
 /// Reads of streams after which frames are sent although the thread is busy: half of them at a frame a packet fill an
@@ -41,12 +41,13 @@ const CUT_DELAY: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(crate) struct Net {
-    ports: RefCell<Vec<ShardPort>>,
+    /// To every shard, to the scheduler, to the application manager.
+    ports: RefCell<Vec<RolePort>>,
     shard_count: usize,
     pub(super) streams: RefCell<StreamTable>,
     pub(super) metrics: Arc<TransportMetrics>,
     waker: Arc<NetWaker>,
-    /// By shard: who waits for room there, and what is rung when batches came back.
+    /// By port: who waits for room there, and what is rung when batches came back.
     room: Vec<Room>,
     /// Reads since the last turn.
     reads: Cell<u32>,
@@ -57,7 +58,7 @@ pub(crate) struct Net {
     cycle: Cell<NetCycle>,
 }
 
-/// Streams that wait for a shard to take more.
+/// Streams that wait for a role to take more.
 #[derive(Default)]
 struct Room {
     waiting: Cell<u32>,
@@ -74,16 +75,17 @@ struct NetCycle {
 }
 
 impl Net {
+    /// `ports`: to every shard, then to the scheduler, last to the application manager.
     pub(crate) fn new(
         index: u8,
-        ports: Vec<ShardPort>,
+        ports: Vec<RolePort>,
         waker: Arc<NetWaker>,
         metrics: Arc<TransportMetrics>,
         settings: &TransportSettings,
         clock: Clock,
     ) -> Rc<Self> {
         Rc::new(Self {
-            shard_count: ports.len(),
+            shard_count: ports.len().saturating_sub(2),
             room: ports.iter().map(|_| Room::default()).collect(),
             ports: RefCell::new(ports),
             streams: RefCell::new(StreamTable::new(index, settings.slow_reader_size)),
@@ -104,33 +106,61 @@ impl Net {
         self.shard_count
     }
 
-    /// Sends a frame to a shard.
+    /// The port to scheduler thread `index`.
+    pub(super) const fn scheduler_port(&self, index: usize) -> usize {
+        self.shard_count + index
+    }
+
+    /// The port to the application manager.
+    pub(super) const fn application_port(&self) -> usize {
+        self.shard_count + 1
+    }
+
+    /// Sends a frame to the role behind a port: shards' ports are their numbers.
     ///
     /// # Errors
-    /// [`Full`] when every batch to that shard is on its way.
+    /// [`Full`] when every batch to that role is on its way.
     #[inline]
     pub(super) fn offer(
         &self,
-        shard: usize,
+        port: usize,
         frame: &[u8],
         stream: StreamRef,
         peer: PeerId,
     ) -> Result<(), Full<()>> {
-        match self.ports.borrow_mut().get_mut(shard) {
+        match self.ports.borrow_mut().get_mut(port) {
             Some(port) => port.offer_frame(frame, stream, peer),
             None => Ok(()),
         }
     }
 
-    /// Waits until `shard` may take frames again. The caller stops reading meanwhile: flow control slows its peer.
-    pub(super) async fn wait_for_room(self: &Rc<Self>, shard: usize) {
-        let Some(room) = self.room.get(shard) else { return };
+    /// [`Net::offer`] together with who sent it.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn offer_from(
+        &self,
+        port: usize,
+        frame: &[u8],
+        stream: StreamRef,
+        caller: &Caller,
+    ) -> Result<(), Full<()>> {
+        match self.ports.borrow_mut().get_mut(port) {
+            Some(port) => port.offer_frame_from(frame, stream, caller),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the role behind `port` may take frames again. The caller stops reading meanwhile: flow control slows
+    /// its peer.
+    pub(super) async fn wait_for_room(self: &Rc<Self>, port: usize) {
+        let Some(room) = self.room.get(port) else { return };
         self.metrics.backpressure_stalls.increment();
         room.waiting.set(room.waiting.get() + 1);
         loop {
             let rung = room.rung.notified();
-            // A shard that has ended takes nothing more: the frame is lost with it, and so is its connection soon.
-            if self.ports.borrow().get(shard).is_none_or(|port| port.has_room() || port.is_finished()) {
+            // A role that has ended takes nothing more: the frame is lost with it, and so is its connection soon.
+            if self.ports.borrow().get(port).is_none_or(|port| port.has_room() || port.is_finished()) {
                 break;
             }
             rung.await;
@@ -218,10 +248,10 @@ impl Net {
     }
 
     fn has_answers(&self) -> bool {
-        self.ports.borrow().iter().any(ShardPort::has_answers)
+        self.ports.borrow().iter().any(RolePort::has_answers)
     }
 
-    /// Lets those go on who wait for a shard that has room again.
+    /// Lets those go on who wait for a role that has room again.
     fn ring_room(&self) {
         for (room, port) in self.room.iter().zip(self.ports.borrow().iter()) {
             if room.waiting.get() > 0 && (port.has_room() || port.is_finished()) {
@@ -232,10 +262,9 @@ impl Net {
 
     fn write_answers(self: &Rc<Self>) {
         let mut any = false;
-        let count = self.shard_count();
-        for shard in 0..count {
+        for index in 0..self.room.len() {
             for _ in 0..BATCHES_PER_TURN {
-                let Some(batch) = self.ports.borrow_mut().get_mut(shard).and_then(ShardPort::poll_answers)
+                let Some(batch) = self.ports.borrow_mut().get_mut(index).and_then(RolePort::poll_answers)
                 else {
                     break;
                 };
@@ -248,7 +277,7 @@ impl Net {
                         self.streams.borrow_mut().note_answers(run.stream, run.count);
                     }
                 }
-                if let Some(port) = self.ports.borrow_mut().get_mut(shard) {
+                if let Some(port) = self.ports.borrow_mut().get_mut(index) {
                     port.return_answers(batch);
                 }
             }
@@ -322,13 +351,13 @@ impl Net {
         self.is_stopping.get()
     }
 
-    /// True when every shard has ended and its last answers were written.
+    /// True when every role has ended and its last answers were written.
     pub(crate) fn is_finished(&self) -> bool {
-        self.ports.borrow().iter().all(ShardPort::is_finished)
+        self.ports.borrow().iter().all(RolePort::is_finished)
     }
 
-    /// Batches on their way to the shards.
+    /// Batches on their way to the roles.
     fn depth(&self) -> usize {
-        self.ports.borrow().iter().map(ShardPort::depth).sum()
+        self.ports.borrow().iter().map(RolePort::depth).sum()
     }
 }

@@ -14,13 +14,15 @@ use quinn::VarInt;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::watch;
 
+use super::connection::Doors;
 use super::endpoint::{Acceptor, ResetSecret, endpoint};
+use super::files_service::FilesService;
 use super::net::Net;
-use super::node_lists_service::{NodeListsDoor, NodeListsService};
+use super::node_lists_service::NodeListsService;
 use crate::config::TransportSettings;
 use crate::metrics::{RoleMetrics, TransportMetrics};
 use crate::runtime::clock::Clock;
-use crate::runtime::proxy::{NetWaker, ShardPort};
+use crate::runtime::proxy::{NetWaker, RolePort};
 
 /// How long the engine may take to answer what was accepted before the stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,14 +41,14 @@ pub(crate) struct NetThreadParts {
     pub(crate) socket: UdpSocket,
     pub(crate) server_config: quinn::ServerConfig,
     pub(crate) reset_secret: ResetSecret,
-    pub(crate) ports: Vec<ShardPort>,
+    pub(crate) ports: Vec<RolePort>,
     pub(crate) waker: Arc<NetWaker>,
     pub(crate) metrics: Arc<TransportMetrics>,
     pub(crate) role_metrics: Arc<RoleMetrics>,
     pub(crate) settings: TransportSettings,
-    pub(crate) node_lists: NodeListsDoor,
-    /// Only the first net thread has it.
-    pub(crate) node_lists_service: Option<NodeListsService>,
+    pub(crate) doors: Doors,
+    /// Only the first net thread has them.
+    pub(crate) services: Option<(NodeListsService, FilesService)>,
     pub(crate) stop: watch::Receiver<bool>,
     /// Told when the endpoint is open, or why it is not.
     pub(crate) open: SyncSender<io::Result<()>>,
@@ -93,12 +95,13 @@ impl NetThread {
                 net: Rc::clone(&net),
                 endpoint: endpoint.clone(),
                 settings: Rc::new(parts.settings),
-                node_lists: parts.node_lists,
+                doors: parts.doors,
                 clock: parts.clock,
             };
             let accepting = tokio::task::spawn_local(acceptor.run());
-            if let Some(service) = parts.node_lists_service {
-                tokio::task::spawn_local(service.run());
+            if let Some((node_lists, files)) = parts.services {
+                tokio::task::spawn_local(node_lists.run());
+                tokio::task::spawn_local(files.run());
             }
             tokio::task::spawn_local(publish(Rc::clone(&net), parts.role_metrics));
             let woken = {

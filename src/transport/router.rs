@@ -1,22 +1,33 @@
 //! Where a frame goes, by its header and the role of its peer; and the words for those that go nowhere.
+//! Nodes' frames go to the shard of their handle, ApplicationMasters' to the scheduler of theirs, clients' and
+//! administrators' to the application manager, but for what is about nodes as such.
 //! Owns: the table of which role may call which method ([`route`]). Called by: stream tasks, per frame.
 //! Does not: read bodies, except of a registration, whose host must be one the certificate names.
 
 use heddle_wire::frame::Frame;
 use heddle_wire::opcode::Protocol;
-use heddle_wire::record::NodeHandle;
+use heddle_wire::record::{AttemptHandle, NodeHandle};
 use heddle_wire::resource_tracker::RegisterNodeManagerRequest;
 use heddle_wire::{Opcode, Reject, RejectCode};
 
 use crate::pki::{PeerIdentity, Role};
+
+/// Scheduler threads.
+const SCHEDULERS: usize = 1;
 
 /// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// To a shard.
     Shard(usize),
+    /// To a scheduler thread.
+    Scheduler(usize),
+    /// To the application manager, with the peer's name.
+    Application,
     /// To the service that reloads the include and exclude lists.
     NodeLists,
+    /// To the service that reads the files of the scheduler's configuration.
+    Files,
     /// Nowhere; tell the peer.
     Refused(Reject),
 }
@@ -88,12 +99,53 @@ fn route_slowly(frame: &Frame<'_>, peer: &PeerIdentity, shard_count: usize) -> R
             );
             Route::Refused(Reject::new(RejectCode::WrongRoute, text))
         }
+        Opcode::RegisterApplicationMaster | Opcode::Allocate | Opcode::FinishApplicationMaster => {
+            let scheduler = usize::from(AttemptHandle(header.routing_key).scheduler());
+            if scheduler < SCHEDULERS {
+                return Route::Scheduler(scheduler);
+            }
+            let text = format!(
+                "routing_key of {name} names scheduler {scheduler}, accepted are 0 to {}: the handle of the attempt",
+                SCHEDULERS - 1
+            );
+            Route::Refused(Reject::new(RejectCode::WrongRoute, text))
+        }
         Opcode::RefreshNodes => Route::NodeLists,
+        Opcode::RefreshQueues
+        | Opcode::RefreshAdminAcls
+        | Opcode::RefreshUserToGroupsMappings
+        | Opcode::RefreshClusterMaxPriority => Route::Files,
+        _ if is_supported(header.opcode) => Route::Application,
         _ => Route::Refused(Reject::new(
             RejectCode::NotSupportedYet,
             format!("{name} is not supported yet by Heddle {}", env!("CARGO_PKG_VERSION")),
         )),
     }
+}
+
+/// What the application manager answers. The rest is of later: security tokens, reservations, attributes, profiles.
+const fn is_supported(opcode: Opcode) -> bool {
+    !matches!(
+        opcode,
+        Opcode::GetDelegationToken
+            | Opcode::RenewDelegationToken
+            | Opcode::CancelDelegationToken
+            | Opcode::GetNewReservation
+            | Opcode::SubmitReservation
+            | Opcode::UpdateReservation
+            | Opcode::DeleteReservation
+            | Opcode::ListReservations
+            | Opcode::GetClusterNodeAttributes
+            | Opcode::GetAttributesToNodes
+            | Opcode::GetNodesToAttributes
+            | Opcode::GetResourceProfiles
+            | Opcode::GetResourceProfile
+            | Opcode::RefreshSuperUserGroupsConfiguration
+            | Opcode::RefreshServiceAcls
+            | Opcode::RefreshNodesResources
+            | Opcode::CheckForDecommissioningNodes
+            | Opcode::MapAttributesToNodes
+    )
 }
 
 /// Which role may call which protocol. An administrator may also ask what a client may.
@@ -169,8 +221,26 @@ mod tests {
         let (number, text) = code(routed(Opcode::NodeHeartbeat, Flags::PUSH, 0, Role::Node));
         assert_eq!(number, RejectCode::WrongDirection as u16);
         assert!(text.contains("0x0005"), "{text}");
-        let (number, text) = code(routed(Opcode::SubmitApplication, Flags::REQUEST, 0, Role::Client));
+        let (number, text) = code(routed(Opcode::GetNewReservation, Flags::REQUEST, 0, Role::Client));
         assert_eq!(number, RejectCode::NotSupportedYet as u16);
-        assert!(text.contains("SubmitApplication"), "{text}");
+        assert!(text.contains("GetNewReservation"), "{text}");
+    }
+
+    #[test]
+    fn masters_go_to_the_scheduler_of_their_handle_and_clients_to_the_application_manager() {
+        let key = AttemptHandle::new(0, 5, 1).0;
+        for opcode in [Opcode::RegisterApplicationMaster, Opcode::Allocate, Opcode::FinishApplicationMaster] {
+            assert_eq!(routed(opcode, Flags::REQUEST, key, Role::Client), Route::Scheduler(0));
+            let (number, text) = code(routed(opcode, Flags::REQUEST, 7 << 56, Role::Client));
+            assert_eq!(number, RejectCode::WrongRoute as u16);
+            assert!(text.contains("scheduler 7") && text.contains("0 to 0"), "{text}");
+        }
+        for role in [Role::Client, Role::Admin] {
+            assert_eq!(routed(Opcode::SubmitApplication, Flags::REQUEST, 9, role), Route::Application);
+        }
+        assert_eq!(routed(Opcode::UpdateNodeResource, Flags::REQUEST, 0, Role::Admin), Route::Application);
+        assert_eq!(routed(Opcode::RefreshQueues, Flags::REQUEST, 0, Role::Admin), Route::Files);
+        let (number, _) = code(routed(Opcode::Allocate, Flags::REQUEST, key, Role::Node));
+        assert_eq!(number, RejectCode::RoleNotAllowed as u16);
     }
 }

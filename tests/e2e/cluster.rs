@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use heddle::config::{RecorderSettings, RmConfig, RuntimeSettings};
+use heddle::engine::event::KeyPair;
 use heddle::engine::settings::{NodeClass, NodeLists};
 use heddle::metrics::{Metrics, TransportMetrics};
 use heddle::pki::Role;
@@ -26,12 +27,21 @@ impl Setup {
         let config = RmConfig::default();
         let mut options = Options::new(&config, 1_700_000_000_000, NodeLists::default());
         options.listen = "127.0.0.1:0".parse().unwrap();
-        options.threads = RuntimeSettings { net_threads: 1, engine_threads: 1 };
+        let key = |byte| KeyPair { current: Some((1, Box::new([byte; 32]))), next: None };
+        options.set_token_keys(&key(1), &key(2), &key(3));
+        // The largest share for ApplicationMasters, so that one starts on the smallest cluster.
+        for queue in &mut options.scheduler.queues.queues {
+            for capacity in queue.capacities.values_mut() {
+                capacity.maximum_am_resource_percent = 1.0;
+            }
+        }
+        options.threads = RuntimeSettings { net_threads: 1, engine_threads: 1, scheduler_threads: 1 };
         Self { options }
     }
 
     pub(crate) fn threads(mut self, net: usize, engine: usize) -> Self {
-        self.options.threads = RuntimeSettings { net_threads: net, engine_threads: engine };
+        self.options.threads =
+            RuntimeSettings { net_threads: net, engine_threads: engine, scheduler_threads: 2 };
         self
     }
 

@@ -396,7 +396,7 @@ fn a_run_under_load_with_faults_replays_to_the_same_bytes() {
     assert!(losses > 0 && duplicates > 0, "no faults in the run: {losses} lost, {duplicates} duplicates");
 
     let report = replay(folder.path()).unwrap();
-    assert_eq!(report.roles.len(), 3, "{report:?}");
+    assert_eq!(report.roles.len(), 4, "{report:?}");
     assert!(report.is_identical(), "{report:?}");
     let frames: u64 = report.roles.iter().map(|role| role.frames).sum();
     assert!(frames > 8 * 20 * 140, "{frames} frames on the tapes");

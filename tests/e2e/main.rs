@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
 
+mod applications;
 mod bad_input;
 mod cluster;
 mod faults;
 mod handshakes;
 mod peer;
 mod process;
+mod yarn;

@@ -13,8 +13,12 @@ mod am;
 mod am_fleet;
 mod client;
 mod counters;
+#[cfg(test)]
+pub(crate) mod fake_rm;
 mod ledger;
 mod tasks;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

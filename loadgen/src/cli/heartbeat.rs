@@ -25,10 +25,10 @@ use crate::rm::{self, EphemeralPki, Remote};
 const REPORT: &str = "heddle-loadgen-report";
 
 /// Without any connection for this long the ResourceManager counts as unreachable.
-const REACH_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const REACH_WITHIN: Duration = Duration::from_secs(15);
 
 /// Shortest and longest interval between beats.
-const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(600));
+pub(super) const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(600));
 
 pub(super) fn spec_of(args: &HeartbeatArgs) -> Result<RunSpec> {
     let capacities = match &args.nodes_from {
@@ -55,32 +55,9 @@ pub(super) fn spec_of(args: &HeartbeatArgs) -> Result<RunSpec> {
             args.duration
         );
     }
-    let is_address = matches!(args.target.rm, TargetKind::Address(_));
-    if is_address && args.target.certificate.is_none() {
-        bail!(
-            "--rm with an address needs --certificate, --key and --ca: a certificate that speaks for the nodes"
-        );
-    }
-    if !is_address && args.target.certificate.is_some() {
-        bail!(
-            "--certificate, --key and --ca are for --rm with an address; a ResourceManager that is started has its own"
-        );
-    }
-    if !is_address && args.target.rm_pid.is_some() {
-        bail!("--rm-pid is for --rm with an address; the process of one that is started is known");
-    }
-    if is_address && !args.target.rm_set.is_empty() {
-        bail!("--rm-set is for a ResourceManager that is started: --rm spawn or --rm inprocess");
-    }
+    let is_address = check_target(&args.target)?;
     let faults: Vec<Fault> = args.kill_nodes.iter().chain(&args.pause_nodes).copied().collect();
-    if let Some(late) = faults.iter().find(|fault| fault.at >= args.duration) {
-        let flag = if late.pause.is_some() { "--pause-nodes" } else { "--kill-nodes" };
-        bail!(
-            "{flag} at {:?} is past the end of the run, accepted is less than --duration, {:?}",
-            late.at,
-            args.duration
-        );
-    }
+    check_faults(&faults, args.duration)?;
     Ok(RunSpec {
         nodes,
         connections,
@@ -103,18 +80,50 @@ pub(super) fn spec_of(args: &HeartbeatArgs) -> Result<RunSpec> {
     })
 }
 
+/// Whether the ResourceManager runs already, and whether the flags fit that.
+pub(super) fn check_target(target: &TargetArgs) -> Result<bool> {
+    let is_address = matches!(target.rm, TargetKind::Address(_));
+    if is_address && target.certificate.is_none() {
+        bail!(
+            "--rm with an address needs --certificate, --key and --ca: a certificate that speaks for the nodes"
+        );
+    }
+    if !is_address && target.certificate.is_some() {
+        bail!(
+            "--certificate, --key and --ca are for --rm with an address; a ResourceManager that is started has its own"
+        );
+    }
+    if !is_address && target.rm_pid.is_some() {
+        bail!("--rm-pid is for --rm with an address; the process of one that is started is known");
+    }
+    if is_address && !target.rm_set.is_empty() {
+        bail!("--rm-set is for a ResourceManager that is started: --rm spawn or --rm inprocess");
+    }
+    Ok(is_address)
+}
+
+/// Faults past the end of a run are mistakes.
+pub(super) fn check_faults(faults: &[Fault], duration: Duration) -> Result<()> {
+    if let Some(late) = faults.iter().find(|fault| fault.at >= duration) {
+        let flag = if late.pause.is_some() { "--pause-nodes" } else { "--kill-nodes" };
+        bail!(
+            "{flag} at {:?} is past the end of the run, accepted is less than --duration, {:?}",
+            late.at,
+            duration
+        );
+    }
+    Ok(())
+}
+
 fn read_capacities(path: &Path) -> Result<Capacities> {
     let file = File::open(path).with_context(|| format!("--nodes-from {}", path.display()))?;
     Capacities::read_csv(file).with_context(|| format!("--nodes-from {}", path.display()))
 }
 
-/// `heartbeat`, and the run without arguments, which `writes_reports` by itself.
-pub(super) fn run(mut args: HeartbeatArgs, writes_reports: bool) -> Result<bool> {
+/// `heartbeat`.
+pub(super) fn run(args: HeartbeatArgs) -> Result<bool> {
     // Everything said so far is about flags: the same exit code as clap's.
     let spec = spec_of(&args).unwrap_or_else(|error| output::refuse(&error));
-    if writes_reports {
-        default_files(&mut args.files);
-    }
     let pki = EphemeralPki::create()?;
     let (mut target, identity) = open(&args.target, &spec, &pki)?;
     let has_server = target.pid().is_some();
@@ -129,18 +138,24 @@ pub(super) fn run(mut args: HeartbeatArgs, writes_reports: bool) -> Result<bool>
     Ok(report.is_good())
 }
 
-fn default_files(files: &mut FileArgs) {
+pub(super) fn default_files(files: &mut FileArgs) {
     files.json.get_or_insert_with(|| format!("{REPORT}.json").into());
     files.hlog.get_or_insert_with(|| format!("{REPORT}.hlog").into());
     files.html.get_or_insert_with(|| format!("{REPORT}.html").into());
 }
 
 /// The interval a started ResourceManager is configured with.
-fn interval_ms(spec: &RunSpec) -> u32 {
+pub(super) fn interval_ms(spec: &RunSpec) -> u32 {
     match spec.interval {
         Interval::Every(interval) => u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
         Interval::Max => 1_000,
     }
+}
+
+/// These nodes invent their containers: they are not to be killed as nobody's. What is set by hand wins.
+fn with_accept(extra: &[(String, String)]) -> Vec<(String, String)> {
+    let accept = (rm::UNKNOWN_CONTAINERS.to_owned(), "accept".to_owned());
+    core::iter::once(accept).chain(extra.iter().cloned()).collect()
 }
 
 fn open(args: &TargetArgs, spec: &RunSpec, pki: &EphemeralPki) -> Result<(Box<dyn Target>, Identity)> {
@@ -151,7 +166,7 @@ fn open(args: &TargetArgs, spec: &RunSpec, pki: &EphemeralPki) -> Result<(Box<dy
         return Ok((Box::new(Remote::new(address, args.rm_pid)), identity));
     }
     let address = rm::free_address()?;
-    let settings = rm::settings(address, pki.directory(), interval_ms(spec), &args.rm_set);
+    let settings = rm::settings(address, pki.directory(), interval_ms(spec), &with_accept(&args.rm_set));
     let target: Box<dyn Target> = if args.rm == TargetKind::InProcess {
         Box::new(rm::embed(&settings)?)
     } else {
@@ -201,7 +216,8 @@ pub(super) fn compare(args: &CompareArgs) -> Result<bool> {
         };
         let outcome = {
             let address = rm::free_address()?;
-            let settings = rm::settings(address, pki.directory(), interval_ms(&spec), &args.rm_set);
+            let settings =
+                rm::settings(address, pki.directory(), interval_ms(&spec), &with_accept(&args.rm_set));
             let mut target = rm::spawn(&settings, address, pki.directory())?;
             let result = driver::run(&spec, &identities, &mut target, &mut shown);
             shown.finish();

@@ -326,6 +326,8 @@ impl Applications {
                 mark(&mut link, index, dirty);
             } else {
                 link.waiting.push(application);
+                drop(link);
+                worker.want(index);
             }
         }
         let mut link = worker.link(first);

@@ -131,8 +131,8 @@ pub(super) fn run(
         .map_err(WorkerError::Runtime)?;
     runtime.block_on(async {
         let worker = Rc::new(Worker::new(plan, control, status)?);
-        // Those of clients are there when they begin; those of ApplicationMasters when there are some.
-        let is_wanted = |index: &usize| !matches!(worker.kind(*index), Kind::Master(_));
+        // The first client looks at the queues; other links of clients and ApplicationMasters are made when there are some.
+        let is_wanted = |index: &usize| matches!(worker.kind(*index), Kind::Node | Kind::Client(0));
         (0..worker.links.len()).filter(is_wanted).for_each(|index| worker.want(index));
         for _ in 0..worker.plan.handshakes.clamp(1, worker.links.len().max(1)) {
             tokio::task::spawn_local(connector(Rc::clone(&worker)));

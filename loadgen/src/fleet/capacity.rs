@@ -11,6 +11,8 @@ use heddle_wire::limits::{HOST_MAX, NAME_MAX};
 use heddle_wire::record::{Resource, ResourceInformation};
 use thiserror::Error;
 
+use crate::workload::NodeSpec;
+
 /// YARN's name for GPUs.
 pub const GPU: &str = "yarn.io/gpu";
 
@@ -33,6 +35,12 @@ pub struct Capacity {
     pub gpus: u32,
     /// Model of the GPUs; empty for none.
     pub model: Box<str>,
+    /// Its rack; `None` = made up from the node's number.
+    pub rack: Option<Box<str>>,
+    /// Its label; `None` = none.
+    pub label: Option<Box<str>>,
+    /// What else it offers.
+    pub extended: Box<[ResourceInformation]>,
 }
 
 impl Capacity {
@@ -47,6 +55,7 @@ impl Capacity {
                 units: String::new(),
             });
         }
+        resource.extended.extend_from_slice(&self.extended);
         resource
     }
 }
@@ -94,9 +103,16 @@ pub enum CapacityError {
 impl Default for Capacities {
     /// Machines of 128 GiB and 64 cores.
     fn default() -> Self {
-        let kind =
-            Capacity { host: None, memory_mb: 131_072, virtual_cores: 64, gpus: 0, model: Box::default() };
-        Self(Arc::new([kind]))
+        Self(Arc::new([Capacity {
+            host: None,
+            memory_mb: 131_072,
+            virtual_cores: 64,
+            gpus: 0,
+            model: Box::default(),
+            rack: None,
+            label: None,
+            extended: Box::default(),
+        }]))
     }
 }
 
@@ -154,9 +170,28 @@ impl Capacities {
                 virtual_cores: u32::try_from(cpu_milli / 1_000).unwrap_or(u32::MAX),
                 gpus: u32::try_from(gpus).unwrap_or(u32::MAX),
                 model: model.into(),
+                rack: None,
+                label: None,
+                extended: Box::default(),
             });
         }
         if list.is_empty() { Err(CapacityError::Empty) } else { Ok(Self(list.into())) }
+    }
+
+    /// Nodes as a workload lists them; `None` without any.
+    #[must_use]
+    pub fn of_nodes(nodes: &[NodeSpec]) -> Option<Self> {
+        let list = nodes.iter().map(|node| Capacity {
+            host: Some((*node.host).into()),
+            memory_mb: node.resource.memory_mb,
+            virtual_cores: node.resource.virtual_cores,
+            gpus: 0,
+            model: Box::default(),
+            rack: Some((*node.rack).into()),
+            label: node.label.as_deref().map(Into::into),
+            extended: node.resource.extended.clone().into(),
+        });
+        (!nodes.is_empty()).then(|| Self(list.collect()))
     }
 
     /// How many nodes the list names; 1 for the made-up kind.

@@ -22,7 +22,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use heddle_wire::record::{
-    ApplicationAttemptId, ApplicationId, ContainerId, ContainersDigest, NodeAttribute, NodeId,
+    ApplicationAttemptId, ApplicationId, ContainerId, ContainersDigest, NodeAttribute, NodeId, NodeLabel,
 };
 use heddle_wire::resource_tracker::{
     NodeHeartbeatRequest, RegisterNodeManagerRequest, UnRegisterNodeManagerRequest,
@@ -658,14 +658,20 @@ impl Fleet {
             http_port: 8_042,
             protocol_minor: heddle_wire::PROTOCOL_MINOR,
             features: 0,
-            rack_name: format!("/rack-{:04}", index / RACK_SIZE),
+            rack_name: capacity
+                .rack
+                .as_ref()
+                .map_or_else(|| format!("/rack-{:04}", index / RACK_SIZE), ToString::to_string),
             nm_version: env!("CARGO_PKG_VERSION").to_owned(),
             capability: capacity.to_resource(),
             physical_resource: None,
             node_status: None,
             container_statuses: Vec::new(),
             running_applications: Vec::new(),
-            node_labels: None,
+            node_labels: capacity
+                .label
+                .as_ref()
+                .map(|label| vec![NodeLabel { name: label.to_string(), is_exclusive: true }]),
             node_attributes: (!capacity.model.is_empty()).then(|| {
                 let (prefix, name) = ("nm.yarn.io".to_owned(), "gpu-model".to_owned());
                 vec![NodeAttribute { prefix, name, value: capacity.model.to_string() }]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use heddle_wire::frame::Frame;
 use heddle_wire::limits::CONTAINER_STATUSES_MAX;
-use heddle_wire::record::{ContainerId, ContainerState, ContainersDigest, NodeAction, NodeHandle};
+use heddle_wire::record::{ContainerId, ContainerState, ContainersDigest, MasterKey, NodeAction, NodeHandle};
 use heddle_wire::resource_tracker::{
     NodeCommands, NodeHeartbeatRequest, NodeHeartbeatResponse, RegisterNodeManagerRequest,
     RegisterNodeManagerResponse, UnRegisterNodeManagerResponse,
@@ -40,6 +40,10 @@ pub(crate) struct Model {
     pub(crate) rows: u32,
     pub(crate) mismatches: u32,
     pub(crate) removes: bool,
+    /// Secret of the key for container tokens, number 1; empty for none.
+    pub(crate) secret: Vec<u8>,
+    /// Containers reported complete for the first time: node, container, exit status. Kept where `removes` is off.
+    pub(crate) ended: Vec<(u64, ContainerId, i32)>,
 }
 
 impl Model {
@@ -74,7 +78,8 @@ impl Model {
                     next_heartbeat_ms: (self.rows * 37) % INTERVAL_MS,
                     phase_ms: 0,
                     lease_ms: LEASE_MS,
-                    container_token_master_key: None,
+                    container_token_master_key: (!self.secret.is_empty())
+                        .then(|| MasterKey { key_id: 1, bytes: self.secret.clone() }),
                     nm_token_master_key: None,
                     capability: None,
                     are_node_labels_accepted: false,
@@ -122,6 +127,8 @@ impl Model {
         if known.acknowledged >= known.orders.last_sequence {
             known.orders.containers_to_be_removed_from_nm.clear();
             known.orders.containers_to_cleanup.clear();
+            known.orders.containers_to_launch.clear();
+            known.orders.applications_to_cleanup.clear();
         }
         if beat.is_full_report && !known.is_reporting {
             known.is_reporting = true;
@@ -132,7 +139,9 @@ impl Model {
             known.reported.insert(status.container_id);
             if status.state == ContainerState::Complete {
                 known.running.remove(&status.container_id);
-                known.completed.insert(status.container_id);
+                if known.completed.insert(status.container_id) && !self.removes {
+                    self.ended.push((key, status.container_id, status.exit_status));
+                }
             } else {
                 known.running.insert(status.container_id);
             }
@@ -152,8 +161,10 @@ impl Model {
         }
         known.response_id = (known.response_id + 1) & RESPONSE_ID_MASK;
         let orders = &known.orders;
-        let has_orders =
-            !orders.containers_to_be_removed_from_nm.is_empty() || !orders.containers_to_cleanup.is_empty();
+        let has_orders = !orders.containers_to_be_removed_from_nm.is_empty()
+            || !orders.containers_to_cleanup.is_empty()
+            || !orders.containers_to_launch.is_empty()
+            || !orders.applications_to_cleanup.is_empty();
         let answer = NodeHeartbeatResponse {
             response_id: known.response_id,
             heartbeat_interval_ms: INTERVAL_MS,

@@ -54,6 +54,9 @@ pub struct ApplicationsReport {
     pub grants_total: u64,
     /// The same per second.
     pub grants_per_second: f64,
+    /// Grants per second of the run in open loop, whose latencies are reported; in the report of `allocate`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub open_loop_grants_per_second: Option<f64>,
     /// Share of all grants that were pushed.
     pub grants_pushed_share: f64,
     /// Allocate calls per second.
@@ -183,6 +186,22 @@ impl ApplicationsReport {
         self.queues = list;
         self.utilisation_mean = rounded(self.utilisation.iter().sum::<f64>() / count, 4);
         self.utilisation_max = self.utilisation.iter().copied().fold(0.0, f64::max);
+    }
+
+    /// Takes the latencies of runs made for them: calls from `opened`, free capacity from `full`; and counts what went
+    /// wrong in them.
+    pub(super) fn take_latencies(&mut self, opened: &Self, full: &Self) {
+        self.open_loop_grants_per_second = Some(opened.grants_per_second);
+        self.allocate_latency_us = opened.allocate_latency_us;
+        self.ask_to_grant_latency_us = opened.ask_to_grant_latency_us;
+        self.free_to_grant_latency_us = full.free_to_grant_latency_us;
+        self.container_start_latency_us = full.container_start_latency_us;
+        for part in [opened, full] {
+            self.over_granted += part.over_granted;
+            self.lost_containers += part.lost_containers;
+            self.duplicated_containers += part.duplicated_containers;
+            self.allocates_dropped += part.allocates_dropped;
+        }
     }
 
     /// What of this was lost, one sentence each.

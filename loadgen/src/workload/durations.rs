@@ -62,6 +62,30 @@ impl Distribution {
         Self { shape: Shape::Constant(amount), min: amount, max: amount }
     }
 
+    /// Anything between two bounds, equally likely.
+    #[must_use]
+    pub const fn uniform(min: f64, max: f64) -> Self {
+        Self { shape: Shape::Uniform, min, max }
+    }
+
+    /// Amounts `factor` times as large.
+    #[must_use]
+    pub fn scaled(&self, factor: f64) -> Self {
+        let shape = match self.shape {
+            Shape::Constant(amount) => Shape::Constant(amount * factor),
+            Shape::Uniform => Shape::Uniform,
+            Shape::Exponential { mean } => Shape::Exponential { mean: mean * factor },
+            Shape::Normal { mean, deviation } => {
+                Shape::Normal { mean: mean * factor, deviation: deviation * factor }
+            }
+            Shape::LogNormal { mean, deviation } => {
+                Shape::LogNormal { mean: mean * factor, deviation: deviation * factor }
+            }
+            Shape::Pareto { least, alpha } => Shape::Pareto { least: least * factor, alpha },
+        };
+        Self { shape, min: self.min * factor, max: self.max * factor }
+    }
+
     /// One draw.
     #[must_use]
     pub(crate) fn draw(&self, chance: &mut Chance) -> f64 {
@@ -160,6 +184,19 @@ impl Durations {
                 let drawn = distribution.draw(&mut Chance(seed_of(*seed, u64::from(index))));
                 // A cast saturates, and takes what is below 0 as 0.
                 (drawn.round() as u64).min(TIME_MS_MAX)
+            }
+        }
+    }
+
+    /// The same so many times faster.
+    #[must_use]
+    pub fn faster(&self, speed: f64) -> Self {
+        let scaled = |ms: &u64| (*ms as f64 / speed).round() as u64;
+        match self {
+            Self::Constant(ms) => Self::Constant(scaled(ms)),
+            Self::List(list) => Self::List(list.iter().map(scaled).collect()),
+            Self::Drawn { distribution, seed } => {
+                Self::Drawn { distribution: distribution.scaled(1.0 / speed), seed: *seed }
             }
         }
     }

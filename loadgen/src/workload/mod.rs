@@ -8,6 +8,7 @@
 pub mod durations;
 mod dynoyarn;
 pub mod error;
+pub mod export;
 mod grouping;
 mod json;
 mod openb;

@@ -339,5 +339,4 @@ pub(crate) fn read_nodes(
 }
 
 #[cfg(test)]
-#[path = "sls_tests.rs"]
 mod tests;

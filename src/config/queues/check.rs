@@ -135,12 +135,15 @@ impl<'d> Tree<'_, 'd> {
         let key = capacity_key(label, "capacity");
         let of_label = if label.is_empty() { String::new() } else { format!(" of label {label}") };
         let (mut percents, mut weights, mut amounts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut sum_percent = 0.0;
+        let (mut sum_percent, mut sum_weight) = (0.0, 0.0);
         let mut sum = ResourceVector::ZERO;
         for index in below {
             let Some((queue, draft)) = self.queue(*index) else { continue };
             match queue.capacities.get(label).map(|share| &share.capacity) {
-                Some(Capacity::Weight(_)) => weights.extend(draft.field(&key)),
+                Some(Capacity::Weight(weight)) => {
+                    weights.extend(draft.field(&key));
+                    sum_weight += f64::from(*weight);
+                }
                 Some(Capacity::Absolute(amount)) => {
                     amounts.extend(draft.field(&key));
                     sum.add(amount);
@@ -212,6 +215,10 @@ impl<'d> Tree<'_, 'd> {
                     report.impossible(given, &rule);
                 }
             },
+            Some((_, given)) if sum_weight == 0.0 => {
+                let rule = format!("weights{of_label} below {} add up to 0: one must be more", above.path);
+                report.impossible(cut(given), &rule);
+            }
             Some(_) => {}
             None if label.is_empty() => {
                 let first = below.first().and_then(|index| self.drafts.get(*index));

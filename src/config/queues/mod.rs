@@ -6,7 +6,7 @@
 //! file and the tree.
 
 mod check;
-mod keys;
+pub(super) mod keys;
 #[cfg(test)]
 mod tests;
 mod toml_form;
@@ -21,8 +21,6 @@ use super::hadoop::{self, Properties, Property};
 use super::source::Origin;
 use crate::engine::scheduler::resource::{ResourceTypes, ResourceVector};
 use crate::engine::scheduler::settings::{Acl, QueueTree};
-
-pub(super) use keys::PREFIX;
 
 /// What the queue file is read against.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,12 +59,16 @@ impl QueueFiles {
     /// The same, with what could be read of a file that is wrong, and with warnings.
     #[must_use]
     pub fn read_all(&self) -> QueueReading {
-        let mut report = Report::default();
         let Some(path) = &self.path else {
             return QueueReading { tree: self.context.tree.clone(), ..QueueReading::default() };
         };
+        let mut report = Report::of(path);
         match properties(path, &self.variables, &self.environment, &mut report.warnings) {
-            Ok(properties) => read(&properties, &self.context, report),
+            Ok(properties) => {
+                let mut reading = read(&properties, &self.context, report);
+                reading.sort();
+                reading
+            }
             Err(errors) => {
                 QueueReading { errors: errors.0, ..report.into_reading(self.context.tree.clone()) }
             }
@@ -83,6 +85,26 @@ pub struct QueueReading {
     pub errors: Vec<ConfigError>,
     /// Everything that has no effect or another than in YARN.
     pub warnings: Vec<ConfigWarning>,
+}
+
+impl QueueReading {
+    /// In the order in which one would put things right: by file and line.
+    pub(super) fn sort(&mut self) {
+        self.errors.sort_by_cached_key(|error| match error {
+            ConfigError::BadValue { origin, .. } | ConfigError::UnknownKey { origin, .. } => place(origin),
+            ConfigError::Impossible { values, .. } => values.first().and_then(|(_, _, origin)| place(origin)),
+            _ => None,
+        });
+        self.warnings.sort_by_cached_key(|warning| place(&warning.origin));
+    }
+}
+
+fn place(origin: &Origin) -> Option<(PathBuf, usize)> {
+    match origin {
+        Origin::File(path, line) => Some((path.clone(), *line)),
+        Origin::Property(place) => Some((place.path.clone(), place.line)),
+        _ => None,
+    }
 }
 
 /// The properties of a queue file, expanded.
@@ -113,9 +135,15 @@ pub(super) fn read(properties: &Properties, context: &QueueContext, mut report: 
 pub(super) struct Report {
     pub(super) errors: Vec<ConfigError>,
     pub(super) warnings: Vec<ConfigWarning>,
+    /// The file that all is about, for what is not in it.
+    path: PathBuf,
 }
 
 impl Report {
+    pub(super) fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), ..Self::default() }
+    }
+
     fn into_reading(self, tree: QueueTree) -> QueueReading {
         QueueReading { tree, errors: self.errors, warnings: self.warnings }
     }
@@ -147,7 +175,7 @@ impl Report {
     }
 
     fn missing(&mut self, key: &str, accepted: &str) {
-        let (value, origin) = ("missing".to_owned(), Origin::Default);
+        let (value, origin) = ("missing".to_owned(), Origin::File(self.path.clone(), 1));
         self.errors.push(ConfigError::BadValue {
             key: key.to_owned(),
             value,

@@ -95,7 +95,7 @@ pub(super) fn amounts_of(text: &str, types: &ResourceTypes, other: u64) -> Resul
 }
 
 /// A whole number with an optional unit, in `units`.
-pub(super) fn with_unit(text: &str, units: &str) -> Option<u64> {
+pub(in crate::config) fn with_unit(text: &str, units: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let amount: u64 = text.get(..digits)?.parse().ok()?;
     let unit = text.get(digits..)?.trim();

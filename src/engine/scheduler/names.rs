@@ -4,7 +4,7 @@
 //! Invariants: an id in use names one string; ids depend on input only. Ordered, not hashed: strangers choose the strings.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Names a string of one [`Names`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,7 +19,7 @@ impl NameId {
 
 #[derive(Debug)]
 struct Entry {
-    name: Rc<str>,
+    name: Arc<str>,
     /// How many hold it; 0 = free.
     count: u32,
 }
@@ -28,7 +28,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     entries: Vec<Entry>,
-    index: BTreeMap<Rc<str>, NameId>,
+    index: BTreeMap<Arc<str>, NameId>,
     free: Vec<NameId>,
 }
 
@@ -39,8 +39,8 @@ impl Names {
             self.entries[id.index()].count += 1;
             return id;
         }
-        let shared: Rc<str> = name.into();
-        let entry = Entry { name: Rc::clone(&shared), count: 1 };
+        let shared: Arc<str> = name.into();
+        let entry = Entry { name: Arc::clone(&shared), count: 1 };
         let id = if let Some(id) = self.free.pop() {
             self.entries[id.index()] = entry;
             id
@@ -69,7 +69,7 @@ impl Names {
         entry.count -= 1;
         if entry.count == 0 {
             self.index.remove(&entry.name);
-            entry.name = Rc::default();
+            entry.name = Arc::default();
             self.free.push(id);
         }
     }

@@ -66,6 +66,8 @@ pub(super) struct Partition {
     pub(super) is_dirty: bool,
     /// Attempts set aside for shapes that may be looked at again.
     pub(super) restored: Vec<(ShapeId, u32)>,
+    /// Shapes for which no node could be held in this step.
+    pub(super) unreservable: Vec<ShapeId>,
     /// Reservations on its nodes.
     pub(super) reserved_nodes: u32,
     /// How many of its counted nodes have which capability, for explanations: sizes are few.
@@ -107,6 +109,7 @@ impl Partition {
             is_resized: false,
             is_dirty: false,
             restored: Vec::new(),
+            unreservable: Vec::new(),
             reserved_nodes: 0,
             sizes: BTreeMap::new(),
             index: NodeIndex::new(types),

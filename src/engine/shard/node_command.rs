@@ -7,8 +7,13 @@
 use std::collections::VecDeque;
 
 use heddle_wire::frame::Flags;
-use heddle_wire::limits::{COMMANDS_PER_ANSWER_MAX, COMMANDS_PER_NODE_MAX};
-use heddle_wire::record::{ContainerUpdate, SignalContainer};
+use heddle_wire::limits::{
+    COMMANDS_PER_ANSWER_MAX, COMMANDS_PER_NODE_MAX, LAUNCH_BYTES_PER_ANSWER_MAX, LAUNCH_CONTEXT_MAX,
+};
+use heddle_wire::record::{
+    ArchivedContainerLaunchContext, AttemptHandle, ContainerId, ContainerLaunch, ContainerLaunchContext,
+    ContainerUpdate, SignalContainer, TokenMac,
+};
 use heddle_wire::resource_tracker::{NodeCommands, NodeHeartbeatResponse, NodeUpdates};
 use heddle_wire::write_frame;
 
@@ -17,8 +22,15 @@ use super::resource;
 use super::rm_node::{RmNodeEvent, transition};
 use super::{Outbox, Shard};
 use crate::engine::batch::StreamRef;
-use crate::engine::event::{NodeCommand, NodeOrder};
+use crate::engine::event::{LaunchOrder, NodeCommand, NodeOrder};
 use crate::engine::time::Instant;
+
+/// Most launches waiting for one node. Each may hold a context of 64 KiB, so a node that does not acknowledge holds
+/// 16 MiB at most; the densest nodes run a few dozen ApplicationMasters. Beyond it the order is handed back.
+const LAUNCHES_PER_NODE_MAX: usize = 256;
+
+/// What a launch is besides its texts, bytes, rounded up.
+const LAUNCH_FRAME_SIZE: usize = 256;
 
 /// What waits for a node, and its last answer where that was not a fixed one.
 #[derive(Debug, Default)]
@@ -31,6 +43,8 @@ pub(super) struct Outbound {
     sent: u32,
     /// When it was last pushed to.
     pushed_at: Option<Instant>,
+    /// Launches in the queue.
+    launches: usize,
     /// Body of the last answer.
     pub(super) stored_answer: Vec<u8>,
 }
@@ -47,13 +61,21 @@ impl Outbound {
     /// Numbers what waits anew, from 1: the sequence begins again with a registration.
     ///
     /// A signal that was sent may have been carried out without the acknowledgement having come; under a new number it
-    /// would be carried out again, so it is dropped: signals are delivered at most once.
-    fn restart(&mut self) {
+    /// would be carried out again, so it is dropped: signals are delivered at most once. A launch that was sent waits on
+    /// unless the node says that it has the container.
+    fn restart(&mut self, has_container: impl Fn(&ContainerId) -> bool) {
         let (mut sequence, sent) = (self.acknowledged, self.sent);
         self.queue.retain(|order| {
             sequence += 1;
-            sequence > sent || !matches!(order, NodeOrder::SignalContainer(..))
+            sequence > sent
+                || match order {
+                    NodeOrder::SignalContainer(..) => false,
+                    NodeOrder::LaunchContainer(launch) => !has_container(&launch.container_id),
+                    _ => true,
+                }
         });
+        self.launches =
+            self.queue.iter().filter(|order| matches!(order, NodeOrder::LaunchContainer(_))).count();
         self.acknowledged = 0;
         self.sent = 0;
         self.pushed_at = None;
@@ -66,6 +88,7 @@ impl Outbound {
         }
         let mut commands = NodeCommands::default();
         let mut sequence = self.acknowledged;
+        let mut launches_size = 0;
         for order in &self.queue {
             let full = match order {
                 NodeOrder::CleanupContainer(_) => commands.containers_to_cleanup.len(),
@@ -73,10 +96,18 @@ impl Outbound {
                 NodeOrder::RemoveContainer(_) => commands.containers_to_be_removed_from_nm.len(),
                 NodeOrder::SignalContainer(..) => commands.containers_to_signal.len(),
                 NodeOrder::UpdateContainer { .. } => commands.containers_to_update.len(),
-                NodeOrder::UpdateResource(_) | NodeOrder::LaunchContainer(_) => 0,
+                NodeOrder::LaunchContainer(_) => commands.containers_to_launch.len(),
+                NodeOrder::UpdateResource(_) => 0,
             };
             if full >= COMMANDS_PER_ANSWER_MAX {
                 break;
+            }
+            if let NodeOrder::LaunchContainer(launch) = order {
+                launches_size += launch_size(launch);
+                // The first one always fits; it would wait for ever otherwise.
+                if full > 0 && launches_size > LAUNCH_BYTES_PER_ANSWER_MAX {
+                    break;
+                }
             }
             sequence += 1;
             match order {
@@ -94,8 +125,11 @@ impl Outbound {
                         execution_type: *execution_type,
                     });
                 }
+                NodeOrder::LaunchContainer(launch) => {
+                    commands.containers_to_launch.extend(container_launch(sequence, launch));
+                }
                 // Never queued: a capability travels as an update.
-                NodeOrder::UpdateResource(_) | NodeOrder::LaunchContainer(_) => {}
+                NodeOrder::UpdateResource(_) => {}
             }
         }
         commands.last_sequence = sequence;
@@ -105,8 +139,51 @@ impl Outbound {
 
     /// Heap used, with the box it lies in.
     pub(super) fn heap_size(&self) -> usize {
-        size_of::<Self>() + self.queue.capacity() * size_of::<NodeOrder>() + self.stored_answer.capacity()
+        let launches = self.queue.iter().map(|order| match order {
+            NodeOrder::LaunchContainer(launch) => size_of::<LaunchOrder>() + launch.launch_context.len(),
+            _ => 0,
+        });
+        size_of::<Self>()
+            + self.queue.capacity() * size_of::<NodeOrder>()
+            + launches.sum::<usize>()
+            + self.stored_answer.capacity()
     }
+}
+
+/// What a launch takes in an answer, at most.
+fn launch_size(launch: &LaunchOrder) -> usize {
+    let extended = launch.resource.extended.iter().map(|item| item.name.len() + item.units.len() + 32);
+    launch.launch_context.len() + launch.user.len() + extended.sum::<usize>() + LAUNCH_FRAME_SIZE
+}
+
+/// The record of a launch; `None` for a context that is none, which is not let into the queue.
+fn container_launch(sequence: u32, launch: &LaunchOrder) -> Option<ContainerLaunch> {
+    let launch_context =
+        rkyv::from_bytes::<ContainerLaunchContext, rkyv::rancor::Error>(&launch.launch_context).ok()?;
+    let token = |(key_id, mac): (u32, [u8; 32])| TokenMac { key_id, mac };
+    Some(ContainerLaunch {
+        sequence,
+        container_id: launch.container_id,
+        attempt_handle: AttemptHandle(launch.attempt),
+        user: launch.user.to_string(),
+        resource: resource::to_wire(&launch.resource),
+        priority: launch.priority,
+        token: token(launch.container_token),
+        expires_at_ms: launch.expires_at_ms,
+        am_rm_token: token(launch.am_rm_token),
+        launch_context,
+    })
+}
+
+/// What is wrong with a launch, if anything. Its context was checked when the application was submitted.
+fn check_launch(launch: &LaunchOrder) -> Result<(), String> {
+    let size = launch.launch_context.len();
+    if size > LAUNCH_CONTEXT_MAX {
+        return Err(format!("its context has {size} bytes, accepted are at most {LAUNCH_CONTEXT_MAX}"));
+    }
+    rkyv::access::<ArchivedContainerLaunchContext, rkyv::rancor::Error>(&launch.launch_context)
+        .map(|_| ())
+        .map_err(|error| format!("its context is no ContainerLaunchContext: {error}"))
 }
 
 impl Shard {
@@ -116,7 +193,7 @@ impl Shard {
     /// A node that registered again and kept its containers still takes orders for its earlier handle.
     ///
     /// # Errors
-    /// The order itself, when [`COMMANDS_PER_NODE_MAX`] wait for the node.
+    /// The order itself, when [`COMMANDS_PER_NODE_MAX`] wait for the node, or 256 launches.
     pub fn handle_node_command(
         &mut self,
         now: Instant,
@@ -145,11 +222,20 @@ impl Shard {
             NodeOrder::CleanupApplication(_) => RmNodeEvent::CleanupApplication,
             NodeOrder::RemoveContainer(_) => RmNodeEvent::FinishedContainersPulledByAm,
             NodeOrder::SignalContainer(..) => RmNodeEvent::SignalContainer,
-            NodeOrder::UpdateContainer { .. } | NodeOrder::LaunchContainer(_) => RmNodeEvent::UpdateContainer,
+            NodeOrder::UpdateContainer { .. } => RmNodeEvent::UpdateContainer,
+            NodeOrder::LaunchContainer(_) => RmNodeEvent::LaunchContainer,
             NodeOrder::UpdateResource(_) => RmNodeEvent::ResourceUpdate,
         };
         if transition(self.table.hot[row as usize].state, event).is_none() {
             self.note_invalid(row, event, out);
+            return Ok(());
+        }
+        if let NodeOrder::LaunchContainer(launch) = &command.order
+            && let Err(text) = check_launch(launch)
+        {
+            self.counters.commands_dropped += 1;
+            let container_id = launch.container_id;
+            self.notice(out, true, Some(row), || format!("{container_id} is not launched: {text}"));
             return Ok(());
         }
         if let NodeOrder::UpdateResource(capability) = &command.order {
@@ -160,6 +246,12 @@ impl Shard {
             let outbound = self.table.cold_mut(row).outbound.get_or_insert_default();
             if outbound.queue.len() >= COMMANDS_PER_NODE_MAX || outbound.next_sequence() == u32::MAX {
                 return Err(command);
+            }
+            if let NodeOrder::LaunchContainer(_) = &command.order {
+                if outbound.launches >= LAUNCHES_PER_NODE_MAX {
+                    return Err(command);
+                }
+                outbound.launches += 1;
             }
             let cleanup = match &command.order {
                 NodeOrder::CleanupApplication(id) => Some(*id),
@@ -245,6 +337,9 @@ impl Shard {
         while outbound.acknowledged < upto {
             let Some(order) = outbound.queue.pop_front() else { break };
             outbound.acknowledged += 1;
+            if let NodeOrder::LaunchContainer(_) = &order {
+                outbound.launches -= 1;
+            }
             if let (NodeOrder::RemoveContainer(id), Some(containers)) = (&order, cold.containers.as_mut()) {
                 containers.forget_completed(id);
             }
@@ -264,10 +359,11 @@ impl Shard {
         self.table.hot[row as usize].flags.set(RowFlags::STORED_ANSWER);
     }
 
-    /// The node registered again and kept its containers: its orders wait on, numbered from 1.
-    pub(super) fn restart_commands(&mut self, row: u32) {
+    /// The node registered again and kept its containers: its orders wait on, numbered from 1. `has_container` says
+    /// which containers it names.
+    pub(super) fn restart_commands(&mut self, row: u32, has_container: impl Fn(&ContainerId) -> bool) {
         if let Some(outbound) = self.table.cold_mut(row).outbound.as_mut() {
-            outbound.restart();
+            outbound.restart(has_container);
             outbound.stored_answer = Vec::new();
         }
         self.table.hot[row as usize].flags.clear(RowFlags::STORED_ANSWER);

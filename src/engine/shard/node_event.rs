@@ -63,6 +63,12 @@ impl Shard {
         }
     }
 
+    /// True when [`Shard::poll_node_event`] may have something to say.
+    #[must_use]
+    pub fn has_node_events(&self) -> bool {
+        !self.dirty.0.is_empty()
+    }
+
     /// The node's pending event, begun if there is none.
     pub(super) fn event(&mut self, row: u32) -> &mut NodeEvent {
         let handle = self.table.handle(row);
@@ -94,6 +100,7 @@ impl Shard {
         event.was_interrupted = false;
         event.usability = Some(usability);
         event.capability = Some(capability);
+        event.node_labels = None;
         let handle = self.table.handle(row);
         self.table.cold_mut(row).added_generation = handle.generation();
     }
@@ -108,6 +115,7 @@ impl Shard {
         event.was_interrupted = false;
         event.usability = None;
         event.capability = None;
+        event.node_labels = None;
         event.launched.clear();
         event.increased.clear();
         // A `removed` that is still in the event is about the registration the scheduler knows.
@@ -134,6 +142,22 @@ impl Shard {
     pub(super) fn tell_capability(&mut self, row: u32) {
         let capability = self.table.capability(row).clone();
         self.event(row).capability = Some(capability);
+    }
+
+    /// The node reports other labels. Those of a node that the scheduler is not told of yet travel with it.
+    pub(super) fn tell_labels(&mut self, row: u32) {
+        let is_known = self.table.hot[row as usize].flags.has(RowFlags::KNOWN);
+        let event = self.table.cold(row).event.as_ref();
+        if !is_known && event.is_none_or(|event| event.added.is_none()) {
+            return;
+        }
+        let labels = self.table.labels.value(self.table.cold(row).labels);
+        let names: Box<[Box<str>]> = labels.iter().map(|label| label.name.clone()).collect();
+        let event = self.event(row);
+        match &mut event.added {
+            Some(added) => added.node_labels = names,
+            None => event.node_labels = Some(names),
+        }
     }
 
     /// A container was seen running for the first time.

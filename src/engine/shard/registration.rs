@@ -242,7 +242,9 @@ impl Shard {
                 }
             }
             Kind::Reconnected => {
-                self.restart_commands(row);
+                self.restart_commands(row, |id| {
+                    request.container_statuses.iter().any(|status| status.container_id.to_native() == *id)
+                });
                 let event = RmNodeEvent::Reconnected { has_running_applications: true };
                 self.raise(row, event, out);
                 self.remember_applications(row, request);
@@ -380,6 +382,10 @@ impl Shard {
         let labels: Box<[Label]> = labels.into();
         let id = self.table.labels.intern(&labels, || labels.clone());
         let old = core::mem::replace(&mut self.table.cold_mut(row).labels, id);
+        // Interned: equal sets have equal ids.
+        if old != id {
+            self.tell_labels(row);
+        }
         self.table.labels.release(old);
         true
     }

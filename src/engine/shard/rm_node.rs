@@ -54,12 +54,14 @@ pub(super) enum RmNodeEvent {
     UpdateContainer,
     /// A container is signalled.
     SignalContainer,
+    /// An AM container is to be started. Differs from YARN: there the launcher speaks to the node by itself.
+    LaunchContainer,
 }
 
 #[cfg(test)]
 impl RmNodeEvent {
     /// One of each, with every deciding detail: for tests that walk the table.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::Started { is_healthy: true },
         Self::Started { is_healthy: false },
         Self::StatusUpdate { is_healthy: true, is_drained: false },
@@ -80,6 +82,7 @@ impl RmNodeEvent {
         Self::FinishedContainersPulledByAm,
         Self::UpdateContainer,
         Self::SignalContainer,
+        Self::LaunchContainer,
     ];
 }
 
@@ -124,6 +127,8 @@ pub(super) const fn transition(state: NodeState, event: RmNodeEvent) -> Option<N
         (_, E::ResourceUpdate) => Some(state),
         (S::Running, E::UpdateContainer) => Some(S::Running),
         (S::Running | S::Unhealthy, E::SignalContainer) => Some(state),
+        // What was granted before a node began to leave is let run.
+        (S::Running | S::Decommissioning, E::LaunchContainer) => Some(state),
 
         (
             S::Running
@@ -173,6 +178,7 @@ mod tests {
             ),
             (vec![S::Running], E::UpdateContainer, None),
             (up.clone(), E::SignalContainer, None),
+            (vec![S::Running, S::Decommissioning], E::LaunchContainer, None),
             (draining.clone(), E::Reconnected { has_running_applications: true }, None),
             (draining.clone(), E::Reconnected { has_running_applications: false }, Some(S::Decommissioned)),
         ];

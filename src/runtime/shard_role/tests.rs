@@ -10,20 +10,21 @@ use heddle_wire::resource_tracker::{
 use heddle_wire::{Flags, decode, write_frame};
 
 use super::*;
-use crate::engine::batch::{PeerId, StreamRef};
+use crate::engine::batch::{AnswerBatch, PeerId, StreamRef};
 use crate::engine::event::NodeOrder;
 use crate::engine::settings::ShardSettings;
 use crate::metrics::Metrics;
 use crate::ring::spsc;
 use crate::runtime::idle::Sleeper;
-use crate::runtime::proxy::{BATCHES, ShardPort, connect};
+use crate::runtime::nets::WAITING_SIZE_MAX;
+use crate::runtime::proxy::{BATCHES, RolePort, connect};
 
 const PEER: PeerId = PeerId(1);
 
 /// A role and the other end of everything it holds.
 struct Bench {
     role: ShardRole,
-    ports: Vec<ShardPort>,
+    ports: Vec<RolePort>,
     node_commands: SpscProducer<NodeCommand>,
     node_events: SpscConsumer<NodeEvent>,
     metrics: Metrics,
@@ -38,7 +39,7 @@ impl Bench {
         let metrics = Metrics::new();
         let sleeper = Arc::new(Sleeper::for_current_thread());
         let ends = (0..nets).map(|_| connect(Arc::clone(&sleeper), Arc::default()));
-        let (ports, nets): (Vec<ShardPort>, Vec<NetPort>) = ends.unzip();
+        let (ports, nets): (Vec<RolePort>, Vec<NetPort>) = ends.unzip();
         let (node_events, events) = spsc(node_events);
         let (orders, node_commands) = spsc(2 * COMMANDS_PER_NODE_MAX);
         let role = ShardRole::new(ShardRoleParts {
@@ -48,7 +49,8 @@ impl Bench {
             replies: mpsc::channel(1).0,
             node_commands,
             node_events,
-            inventory: Arc::default(),
+            scheduler: Arc::clone(&sleeper),
+            done: Arc::default(),
             gauge: metrics.shard(0),
         });
         Self {
@@ -284,10 +286,10 @@ fn pushes_past_the_bound_are_dropped_and_counted_and_their_orders_are_not_lost()
         bench.node_commands.offer(cleanup(handle, id, true)).unwrap();
         assert!(bench.step() > 0);
         // A push repeats what waits: it is past the bound by one at most.
-        assert!(bench.role.nets[0].pushes.size() < PUSHES_SIZE_MAX + 64 * 1_024);
+        assert!(bench.role.nets.waiting_size(0) < WAITING_SIZE_MAX + 64 * 1_024);
     }
     let dropped = bench.role.pushes_dropped;
-    assert!(dropped > 0, "{} bytes of pushes", bench.role.nets[0].pushes.size());
+    assert!(dropped > 0, "{} bytes of pushes", bench.role.nets.waiting_size(0));
     bench.assert_exposed(&format!("heddle_pushes_dropped_total{{shard=\"0\"}} {dropped}"));
 
     for batch in kept {
@@ -295,7 +297,7 @@ fn pushes_past_the_bound_are_dropped_and_counted_and_their_orders_are_not_lost()
     }
     let pushes = bench.settle();
     assert_eq!(pushes.len() as u64 + dropped, ORDERS);
-    assert!(bench.role.nets[0].pushes.is_empty());
+    assert_eq!(bench.role.nets.waiting_size(0), 0);
 
     // What was dropped comes with the next answers.
     let mut told = Vec::new();
@@ -344,7 +346,7 @@ fn a_batch_that_goes_on_in_another_cycle_replays() {
     bench.send(&(0..60).map(query).collect::<Vec<_>>());
     bench.ports[0].return_answers(kept.pop().unwrap());
     assert!(bench.step() > 0);
-    assert!(bench.role.nets[0].in_hand.is_some());
+    assert!(bench.role.nets.has_in_hand(0));
     for batch in kept {
         bench.ports[0].return_answers(batch);
     }
@@ -371,7 +373,7 @@ fn a_batch_that_goes_on_after_frames_of_another_net_thread_replays() {
     bench.send(&(0..60).map(query).collect::<Vec<_>>());
     bench.ports[0].return_answers(kept.pop().unwrap());
     assert!(bench.step() > 0);
-    assert!(bench.role.nets[0].in_hand.is_some());
+    assert!(bench.role.nets.has_in_hand(0));
     bench.ports[1].offer_frame(&stray(1), StreamRef::new(1, 0, 1), PEER).unwrap();
     bench.ports[1].flush();
     assert_eq!(bench.step(), 1);

@@ -3,8 +3,8 @@
 use super::*;
 use crate::workload::{Durations, Format, Locality, ReadOptions, Workload};
 
-const SAMPLE: &str = include_str!("../../samples/sls-jobs.json");
-const NODES: &str = include_str!("../../samples/sls-nodes.json");
+const SAMPLE: &str = include_str!("../../../samples/sls-jobs.json");
+const NODES: &str = include_str!("../../../samples/sls-nodes.json");
 
 fn read_text(text: &str) -> Result<Workload, String> {
     let options = ReadOptions { format: Some(Format::Sls), ..ReadOptions::default() };
