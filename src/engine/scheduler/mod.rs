@@ -39,6 +39,7 @@ pub mod resource;
 pub mod settings;
 mod shape;
 mod share;
+mod sharing;
 mod totals;
 
 use std::collections::{BTreeMap, BTreeSet};
