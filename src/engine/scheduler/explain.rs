@@ -92,6 +92,13 @@ impl Scheduler {
         self.explain_counted(now, id, limit).map(|(response, _)| response)
     }
 
+    /// How many elementary steps an explanation of an application takes now: for tests, which count work rather than
+    /// time. `None` = the application is not known.
+    #[must_use]
+    pub fn explanation_steps(&self, now: Instant, application_id: ApplicationId) -> Option<u64> {
+        self.explain_counted(now, application_id, PENDING_ASKS_PER_ANSWER_MAX).ok().map(|(_, steps)| steps)
+    }
+
     fn explain_counted(
         &self,
         now: Instant,
@@ -359,6 +366,3 @@ impl Explainer<'_> {
         size
     }
 }
-
-#[cfg(test)]
-mod tests;
