@@ -105,7 +105,8 @@ fn an_application_runs_from_its_submission_to_its_end_and_replays() {
 #[test]
 fn a_kill_ends_an_application_wherever_it_is() {
     let pki = Pki::new();
-    let cluster = Setup::new().start(&pki);
+    // Every role on one thread.
+    let cluster = Setup::new().scheduler_threads(0).start(&pki);
     block_on(async {
         let mut client = Client::connect(cluster.address(), &pki, "alice").await;
         // No node yet: it waits in its queue.
