@@ -41,7 +41,7 @@ impl Latencies {
     pub fn add(&mut self, took: Duration, count: u64) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         // 0 and 1 µs are in the first bucket, 2 in the second, 3 and 4 in the third.
-        let index = micros.max(1).next_power_of_two().trailing_zeros() as usize;
+        let index = (u64::BITS - micros.saturating_sub(1).leading_zeros()) as usize;
         if let Some(bucket) = self.buckets.get_mut(index.min(Self::BUCKETS - 1)) {
             *bucket += count;
         }
@@ -53,7 +53,7 @@ impl Latencies {
         let mut index = 0;
         self.buckets.map(|count| {
             let is_last = index == Self::BUCKETS - 1;
-            let bound = if is_last { f64::MAX } else { (1_u64 << index) as f64 / 1e6 };
+            let bound = if is_last { f64::INFINITY } else { (1_u64 << index) as f64 / 1e6 };
             index += 1;
             (bound, count)
         })
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(bounds[0], (1e-6, 2));
         assert_eq!((bounds[1].1, bounds[2].1), (1, 2));
         assert_eq!(bounds[10], (1_024e-6, 7));
-        assert_eq!(bounds[Latencies::BUCKETS - 1], (f64::MAX, 2));
+        assert_eq!(bounds[Latencies::BUCKETS - 1], (f64::INFINITY, 2));
         assert_eq!(bounds.iter().map(|(_, count)| count).sum::<u64>(), 14);
     }
 

@@ -54,6 +54,8 @@ fn an_application_runs_from_its_submission_to_its_end_and_replays() {
         while master.granted.len() < 3 {
             master.pushed().await;
         }
+        let usage = client.report(application_id).await.resource_usage;
+        assert_eq!(usage.map(|usage| usage.num_used_containers), Some(4), "with the ApplicationMaster's");
         for container in &master.granted {
             assert_eq!((container.node, container.resource.memory_mb), (node.handle, 1_024));
             node.start(container.container_id, container.resource.clone());
@@ -91,6 +93,10 @@ fn an_application_runs_from_its_submission_to_its_end_and_replays() {
         node.beat().await;
         until(&cluster.metrics, YarnApplicationState::Finished, 1).await;
         assert!(client.kill(application_id).await, "it has ended, so there is nothing to kill");
+        let report = client.report(application_id).await;
+        assert_eq!(report.state, YarnApplicationState::Finished);
+        assert_eq!(report.final_application_status, FinalApplicationStatus::Succeeded);
+        assert!(report.user == "alice" && report.queue.ends_with("default"), "{report:?}");
         let counters = cluster.metrics.applications().counters();
         assert_eq!((counters.finished, counters.killed, counters.impossible_pairs), (1, 0, 0));
     });
@@ -105,7 +111,8 @@ fn an_application_runs_from_its_submission_to_its_end_and_replays() {
 #[test]
 fn a_kill_ends_an_application_wherever_it_is() {
     let pki = Pki::new();
-    let cluster = Setup::new().start(&pki);
+    // Every role on one thread.
+    let cluster = Setup::new().scheduler_threads(0).start(&pki);
     block_on(async {
         let mut client = Client::connect(cluster.address(), &pki, "alice").await;
         // No node yet: it waits in its queue.
