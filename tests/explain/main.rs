@@ -92,7 +92,10 @@ fn a_queue_above_is_at_its_maximum() {
     cluster.ask(y, 1, 5);
     cluster.schedule();
     let (reason, text, _) = cluster.why(2);
-    assert_eq!((reason, text.as_str()), (PendingReason::QueueLimit, "queue root.p at 100 % of its maximum 50 %: 10 of 10 GB"));
+    assert_eq!(
+        (reason, text.as_str()),
+        (PendingReason::QueueLimit, "queue root.p at 100 % of its maximum 50 %: 10 of 10 GB")
+    );
 }
 
 #[test]
@@ -113,8 +116,9 @@ fn a_user_at_its_limit() {
     let part = cluster.explain_at_most(1, 1).partitions.remove(0);
     let (used, limit) = (part.user_used.memory_mb / 1_024, part.user_limit.memory_mb / 1_024);
     assert!(used > limit, "one container more than the limit: {used}, {limit}");
-    let expected =
-        format!("user alice at its limit {limit} GB of queue root.a with {used} GB (guarantee 60 GB, 2 active users)");
+    let expected = format!(
+        "user alice at its limit {limit} GB of queue root.a with {used} GB (guarantee 60 GB, 2 active users)"
+    );
     assert_eq!(text, expected);
 }
 
@@ -132,12 +136,14 @@ fn no_node_has_that_much_free() {
     cluster.ask(big, 8, 1);
     cluster.schedule();
     cluster.wait(700);
-    let text = "no node has <memory:8192, vCores:1> free: 2 nodes are that large, the most free of one node is 5 GB";
+    let text =
+        "no node has <memory:8192, vCores:1> free: 2 nodes are that large, the most free of one node is 5 GB";
     assert_eq!(cluster.why(2), (PendingReason::NoFreeCapacity, text.into(), 700));
     cluster.ask(big, 0, 0);
     cluster.ask(big, 9, 1);
     cluster.schedule();
-    let text = "no node of the default partition is as large as <memory:9216, vCores:1>, even when it is empty";
+    let text =
+        "no node of the default partition is as large as <memory:9216, vCores:1>, even when it is empty";
     assert_eq!(cluster.why(2).1, text);
 }
 
@@ -188,15 +194,19 @@ fn a_host_then_its_rack_then_any_node() {
     cluster.schedule();
     cluster.wait(60_000);
     let (reason, text, _) = cluster.why(2);
-    assert_eq!((reason, text.as_str()), (PendingReason::Locality, "waits for host n0 and takes no other place"));
+    assert_eq!(
+        (reason, text.as_str()),
+        (PendingReason::Locality, "waits for host n0 and takes no other place")
+    );
 }
 
 #[test]
 fn a_node_is_reserved() {
     let mut cluster = Cluster::new(settings(queues()));
     cluster.node(8);
+    cluster.node(8);
     let (small, big) = (cluster.submit(1, "u", "a"), cluster.submit(2, "v", "a"));
-    cluster.ask(small, 1, 5);
+    cluster.ask(small, 5, 2);
     cluster.schedule();
     cluster.ask(big, 6, 1);
     cluster.ask_at(small, 9, Place::Any, size(4, 1), 1, true);
@@ -205,7 +215,7 @@ fn a_node_is_reserved() {
     let (reason, text, since) = cluster.why(2);
     assert_eq!((reason, since), (PendingReason::Reserved, 400), "{text}");
     let expected = "node n0:8041 is reserved for it until <memory:6144, vCores:1> is free there: \
-                    <memory:3072, vCores:995> is now";
+                    <memory:3072, vCores:999> is now";
     assert_eq!(text, expected);
 }
 
@@ -238,7 +248,9 @@ fn an_application_that_is_not_active_says_why() {
     cluster.wait(2_000);
     let explained = cluster.explain_at_most(3, 10);
     let reason = explained.application_reason.unwrap();
-    assert!(reason.starts_with("not active: Queue's AM resource limit exceeded: ApplicationMasters of queue root.a have"));
+    assert!(reason.starts_with(
+        "not active: Queue's AM resource limit exceeded: ApplicationMasters of queue root.a have"
+    ));
     assert!(reason.ends_with(" GB, this one needs 4 GB"), "{reason}");
     let ask = &explained.pending[0];
     assert_eq!((ask.reason, ask.since_ms, ask.priority), (PendingReason::AmLimit, 2_000, 0));
@@ -259,7 +271,8 @@ fn an_application_master_that_does_not_come_is_said() {
     cluster.scheduler.hold_grants(app, true);
     cluster.schedule();
     let explained = cluster.explain_at_most(1, 1);
-    let text = "its ApplicationMaster does not come for what it was granted: nothing more is placed until it does";
+    let text =
+        "its ApplicationMaster does not come for what it was granted: nothing more is placed until it does";
     assert_eq!(explained.application_reason.as_deref(), Some(text));
     assert_eq!(explained.pending[0].reason, PendingReason::ApplicationNotActive);
 }
@@ -291,7 +304,8 @@ fn crowded(nodes: u32, asks: i64, others: u32) -> (Cluster, Attempt) {
     for id in 0..asks {
         let key = SchedulerKey { priority: 1 + (id % 7) as i32, allocation_request_id: id };
         let capability = size(1 + (id % 5).unsigned_abs(), 1);
-        let ask = Ask { key, place: Place::Any, capability, count: 1, relax_locality: true, node_label: None };
+        let ask =
+            Ask { key, place: Place::Any, capability, count: 1, relax_locality: true, node_label: None };
         cluster.scheduler.update_ask(cluster.now, app, &ask);
     }
     while cluster.scheduler.wants_to_schedule() {
