@@ -204,8 +204,9 @@ fn a_host_then_its_rack_then_any_node() {
 fn a_node_is_reserved() {
     let mut cluster = Cluster::new(settings(queues()));
     cluster.node(8);
+    cluster.node(8);
     let (small, big) = (cluster.submit(1, "u", "a"), cluster.submit(2, "v", "a"));
-    cluster.ask(small, 1, 5);
+    cluster.ask(small, 5, 2);
     cluster.schedule();
     cluster.ask(big, 6, 1);
     cluster.ask_at(small, 9, Place::Any, size(4, 1), 1, true);
@@ -214,7 +215,7 @@ fn a_node_is_reserved() {
     let (reason, text, since) = cluster.why(2);
     assert_eq!((reason, since), (PendingReason::Reserved, 400), "{text}");
     let expected = "node n0:8041 is reserved for it until <memory:6144, vCores:1> is free there: \
-                    <memory:3072, vCores:995> is now";
+                    <memory:3072, vCores:999> is now";
     assert_eq!(text, expected);
 }
 

@@ -85,14 +85,15 @@ fn a_node_moves_with_its_containers() {
 fn the_reservation_on_a_node_that_moves_is_given_up() {
     let mut cluster = cluster();
     cluster.node(10);
+    cluster.node(10);
     let (big, small) = (cluster.submit(1, "u", "a"), cluster.submit(2, "v", "a"));
-    cluster.ask(small, 6, 1);
+    cluster.ask(small, 6, 2);
     cluster.schedule();
     cluster.ask(big, 8, 1);
     cluster.ask(small, 6, 1);
     cluster.schedule();
     assert_eq!(cluster.scheduler.totals().reserved_containers, 1);
-    assert_eq!(cluster.label(&[("n0", 8_041, Some("x"))], true), Ok(1));
+    assert_eq!(cluster.label(&[("n0", 8_041, Some("x")), ("n1", 0, Some("x"))], true), Ok(2));
     assert_eq!(cluster.scheduler.totals().reserved_containers, 0);
     assert_eq!(cluster.scheduler.totals().reserved_memory_mb, 0);
 }
@@ -194,6 +195,7 @@ fn what_was_asked_in_a_label_that_went_waits_for_it_and_for_no_other() {
     let a = tree.find("root.a").unwrap() as usize;
     tree.queues[a].accessible_node_labels = None;
     let mut cluster = Cluster::new(labelled(tree.clone(), &[("x", true)]));
+    cluster.node(10);
     let app = cluster.submit(1, "u", "a");
     cluster.ask_in(app, "x", 1, 3);
     tree.queues[a].capacities.remove("x");
@@ -203,7 +205,6 @@ fn what_was_asked_in_a_label_that_went_waits_for_it_and_for_no_other() {
     assert_eq!(explained.pending[0].reason, PendingReason::LabelNotAccessible);
     assert_eq!(explained.pending[0].text, "node label x was removed from the cluster");
     cluster.add_labels(&[("y", true)]).unwrap();
-    cluster.node(10);
     cluster.label(&[("n0", 0, Some("y"))], true).unwrap();
     assert_eq!(cluster.schedule().len(), 0, "y is not x, whatever row of a table it has");
     cluster.add_labels(&[("x", true)]).unwrap();

@@ -53,14 +53,15 @@ fn a_node_that_is_larger_is_used_and_one_that_is_too_small_gets_nothing() {
 fn a_reservation_that_a_smaller_node_cannot_hold_is_given_up() {
     let mut cluster = one_queue();
     cluster.node(10);
+    cluster.node(10);
     let (small, big) = (cluster.submit(1, "u", "a"), cluster.submit(2, "v", "a"));
-    cluster.ask(small, 6, 1);
+    cluster.ask(small, 6, 2);
     cluster.schedule();
     cluster.ask(big, 8, 1);
     cluster.ask(small, 6, 1);
     cluster.schedule();
     assert_eq!(cluster.scheduler.totals().reserved_containers, 1);
-    assert_eq!(cluster.resize(&[("n0", 0, of_gb(7))]), Ok(1));
+    assert_eq!(cluster.resize(&[("n0", 0, of_gb(7)), ("n1", 0, of_gb(7))]), Ok(2));
     assert_eq!(cluster.scheduler.totals().reserved_containers, 0);
 }
 
