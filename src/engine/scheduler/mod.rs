@@ -13,6 +13,7 @@ mod activation;
 mod admission;
 mod ask;
 mod attempt;
+mod audit;
 pub mod calculator;
 pub mod capacity;
 mod completion;

@@ -103,6 +103,15 @@ impl NodeIndex {
         slot < self.len() && self.fits_at(0, slot, wanted)
     }
 
+    /// Whether a slot holds this amount.
+    pub(super) fn says(&self, slot: usize, free: Option<&ResourceVector>) -> bool {
+        let amounts = &self.levels[0][slot * self.types..(slot + 1) * self.types];
+        amounts
+            .iter()
+            .enumerate()
+            .all(|(kind, amount)| *amount == free.map_or(0, |free| free.get(kind).saturating_add(1)))
+    }
+
     #[inline]
     fn fits_at(&self, level: usize, entry: usize, wanted: &ResourceVector) -> bool {
         let amounts = &self.levels[level][entry * self.types..(entry + 1) * self.types];

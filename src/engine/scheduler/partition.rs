@@ -371,6 +371,11 @@ impl Partition {
         }
     }
 
+    /// Whether the index says that this is free in a slot.
+    pub(super) fn is_published(&self, slot: u32, free: Option<&ResourceVector>) -> bool {
+        self.index.says(slot as usize, free)
+    }
+
     /// A node with this much free that `accepts`.
     pub(super) fn any_slot(
         &self,

@@ -1,0 +1,183 @@
+//! Whether the scheduler's sums agree with what they are sums of.
+//! Owns: [`Scheduler::inconsistencies`](super::Scheduler::inconsistencies). Called by: tests and simulators after steps; by
+//! no duty cycle, because it walks everything. Thread: the scheduler's. Does not: change anything.
+//! Invariants: it computes every sum anew from nodes, containers, reservations and asks, never from another sum.
+
+use std::collections::BTreeMap;
+
+use super::Scheduler;
+use super::attempt::AttemptState;
+use super::queue::QueueIndex;
+use super::resource::ResourceVector;
+
+impl Scheduler {
+    /// Everything that is not as the invariants say, as text; empty when all is well. O(everything).
+    #[must_use]
+    pub fn inconsistencies(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.audit_nodes(&mut found);
+        self.audit_queues(&mut found);
+        self.audit_attempts(&mut found);
+        found
+    }
+
+    fn audit_nodes(&self, found: &mut Vec<String>) {
+        let mut totals = vec![ResourceVector::ZERO; self.partitions.len()];
+        let mut usable = vec![0; self.partitions.len()];
+        for (index, node) in self.nodes.iter() {
+            let name = format!("node {}", node.handle);
+            let mut used = ResourceVector::ZERO;
+            for (place, container) in node.containers.iter().enumerate() {
+                let container = self.containers.get(*container);
+                used.add(&container.resource);
+                if container.node != index || container.at_node as usize != place {
+                    found.push(format!("{name}: container {} is elsewhere", container.id));
+                }
+                if container.state.is_final() {
+                    found.push(format!("{name}: container {} is {:?}", container.id, container.state));
+                }
+            }
+            for size in node.leaving.values().chain(node.unknown.values()) {
+                used.add(size);
+            }
+            if used != node.used {
+                found.push(format!("{name}: used {:?}, its containers {used:?}", node.used));
+            }
+            let number = usize::from(node.partition);
+            if node.is_counted {
+                totals[number].add(&node.capability);
+                usable[number] += u32::from(
+                    node.usability == crate::engine::event::Usability::Usable && !node.capability.is_zero(),
+                );
+            }
+            let placeable = self.placeable(index);
+            if !self.partitions[number].is_published(node.slot, placeable.as_ref()) {
+                found.push(format!("{name}: the index does not say that {placeable:?} is free"));
+            }
+            if let Some(reservation) = node.reservation
+                && self.reservations.get(reservation).is_none_or(|reservation| reservation.node != index)
+            {
+                found.push(format!("{name}: its reservation is another node's"));
+            }
+        }
+        for (number, partition) in self.partitions.iter().enumerate() {
+            if partition.total != totals[number] || partition.usable_nodes != usable[number] {
+                found.push(format!(
+                    "partition {:?}: {:?} on {} usable nodes, its nodes {:?} on {}",
+                    partition.label, partition.total, partition.usable_nodes, totals[number], usable[number]
+                ));
+            }
+            for (_, shape) in partition.shapes.iter().filter(|(_, shape)| !shape.is_open) {
+                let fits = self.nodes.iter().any(|(index, node)| {
+                    use super::shape::Reach;
+                    usize::from(node.partition) == number
+                        && match shape.reach {
+                            Reach::Any => true,
+                            Reach::Rack(rack) => rack == node.rack,
+                            Reach::Host(host) => host == node.host,
+                        }
+                        && self
+                            .placeable(index)
+                            .is_some_and(|free| self.measures.calculator.fits_in(&shape.size, &free))
+                });
+                if fits {
+                    found.push(format!("partition {:?}: closed {shape:?} fits", partition.label));
+                }
+            }
+        }
+    }
+
+    fn audit_queues(&self, found: &mut Vec<String>) {
+        // By partition and queue: used; by user of a leaf: used.
+        let mut used: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
+        let mut of_users: BTreeMap<(u16, QueueIndex, u32), ResourceVector> = BTreeMap::new();
+        let mut charge = |number: u16, queue: QueueIndex, user: u32, size: &ResourceVector| {
+            for queue in &self.queues.get(queue).chain {
+                used.entry((number, *queue)).or_default().add(size);
+            }
+            of_users.entry((number, queue, user)).or_default().add(size);
+        };
+        for (_, app) in self.apps.iter() {
+            for index in app.containers.values() {
+                let container = self.containers.get(*index);
+                charge(container.partition, app.queue, app.leaf_user, &container.resource);
+            }
+        }
+        for attempt in self.attempts.iter() {
+            for reservation in attempt.asks.values().flat_map(|ask| &ask.reservations) {
+                let Some(reservation) = self.reservations.get(*reservation) else { continue };
+                charge(reservation.partition, attempt.queue, attempt.leaf_user, &reservation.size);
+            }
+        }
+        for (number, partition) in self.partitions.iter().enumerate() {
+            for (index, share) in partition.shares.iter().enumerate() {
+                let key = (number as u16, index as QueueIndex);
+                let path = &self.queues.settings(key.1).path;
+                let expected = used.get(&key).cloned().unwrap_or_default();
+                if share.used != expected {
+                    found.push(format!("queue {path}: used {:?}, its containers {expected:?}", share.used));
+                }
+                if share.children.windows(2).any(|pair| pair[0] >= pair[1]) {
+                    found.push(format!("queue {path}: its children are out of order"));
+                }
+                let Some(leaf) = share.leaf.as_deref() else { continue };
+                for (user, of_user) in leaf.users.iter().enumerate() {
+                    let key = (key.0, key.1, user as u32);
+                    let expected = of_users.get(&key).cloned().unwrap_or_default();
+                    if of_user.used != expected {
+                        found.push(format!(
+                            "queue {path}: user {user} used {:?}, its containers {expected:?}",
+                            of_user.used
+                        ));
+                    }
+                }
+                let mut active = ResourceVector::ZERO;
+                for user in leaf.users.iter().filter(|user| user.demanding > 0) {
+                    active.add(&user.used);
+                }
+                if leaf.active_used != active {
+                    found.push(format!("queue {path}: active users {active:?}, kept {:?}", leaf.active_used));
+                }
+            }
+        }
+    }
+
+    fn audit_attempts(&self, found: &mut Vec<String>) {
+        let mut pending_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
+        let mut am_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
+        for attempt in self.attempts.iter() {
+            let name = format!("attempt {}", attempt.attempt_id);
+            if let Some(am) = attempt.am.as_ref().filter(|_| attempt.state == AttemptState::Active) {
+                am_of.entry((am.partition, attempt.queue)).or_default().add(&am.size);
+            }
+            for share in &attempt.shares {
+                let mut pending = ResourceVector::ZERO;
+                for ask in attempt.asks.values().filter(|ask| ask.partition == share.partition) {
+                    pending.add(&ask.size.times(u64::from(ask.count)));
+                    if ask.reservations.len() as u64 > u64::from(ask.count) {
+                        found.push(format!("{name}: more reservations than containers outstanding"));
+                    }
+                }
+                if share.pending != pending {
+                    found.push(format!("{name}: pending {:?}, its asks {pending:?}", share.pending));
+                }
+                pending_of.entry((share.partition, attempt.queue)).or_default().add(&pending);
+            }
+        }
+        for (number, partition) in self.partitions.iter().enumerate() {
+            for (index, share) in partition.shares.iter().enumerate() {
+                let Some(leaf) = share.leaf.as_deref() else { continue };
+                let key = (number as u16, index as QueueIndex);
+                let path = &self.queues.settings(key.1).path;
+                let expected = pending_of.get(&key).cloned().unwrap_or_default();
+                if leaf.pending != expected {
+                    found.push(format!("queue {path}: pending {:?}, its asks {expected:?}", leaf.pending));
+                }
+                let expected = am_of.get(&key).cloned().unwrap_or_default();
+                if leaf.am_used != expected {
+                    found.push(format!("queue {path}: AM containers {:?}, kept {expected:?}", leaf.am_used));
+                }
+            }
+        }
+    }
+}

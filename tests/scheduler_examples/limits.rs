@@ -1,0 +1,199 @@
+//! Limits of users, queues, ApplicationMasters and applications: E6–E8, E10, E11, E17.
+
+use heddle::engine::scheduler::settings::{Capacity, QueueState};
+
+use crate::cluster::{Cluster, settings, tree};
+
+/// One leaf of 50 % that may have everything, beside an empty sibling, on 100 GB.
+fn half(minimum_user_limit_percent: f32, user_limit_factor: Option<f32>) -> Cluster {
+    let mut queues = tree(&[("root.a", 50.0, 100.0), ("root.b", 50.0, 100.0)]);
+    queues.queues[1].minimum_user_limit_percent = minimum_user_limit_percent;
+    queues.queues[1].user_limit_factor = user_limit_factor;
+    let mut cluster = Cluster::new(settings(queues));
+    cluster.node(100);
+    cluster
+}
+
+#[test]
+fn e06_one_user_and_the_user_limit_factor() {
+    for (factor, expected) in [(Some(1.0), 51), (Some(2.0), 100), (None, 100)] {
+        let mut cluster = half(25.0, factor);
+        let app = cluster.submit(1, "u", "a");
+        cluster.ask(app, 1, 1_000);
+        cluster.schedule();
+        assert_eq!(cluster.used_gb(app), expected, "{factor:?}");
+    }
+}
+
+#[test]
+fn e07_two_users() {
+    let mut cluster = half(25.0, Some(1.0));
+    let (one, two) = (cluster.submit(1, "u1", "a"), cluster.submit(2, "u2", "a"));
+    cluster.ask(one, 1, 1_000);
+    cluster.ask(two, 1, 1_000);
+    cluster.schedule();
+    assert_eq!((cluster.used_gb(one), cluster.used_gb(two)), (51, 49));
+
+    // Half each, two times the guarantee: the half binds at 25 GB and one container.
+    let mut cluster = half(50.0, Some(2.0));
+    let (one, two) = (cluster.submit(1, "u1", "a"), cluster.submit(2, "u2", "a"));
+    cluster.ask(one, 1, 1_000);
+    cluster.ask(two, 1, 1_000);
+    let grants = cluster.schedule();
+    for (after, expected) in [(30, (26, 4)), (40, (26, 14)), (50, (26, 24))] {
+        let of_one = grants[..after].iter().filter(|granted| granted.attempt == one).count();
+        assert_eq!((of_one, after - of_one), expected, "after {after}");
+    }
+}
+
+#[test]
+fn e08_five_users() {
+    let mut cluster = half(25.0, Some(1.0));
+    let apps: Vec<_> =
+        ["a", "b", "c", "d", "e"].iter().zip(1..).map(|(user, id)| cluster.submit(id, user, "a")).collect();
+    for app in &apps {
+        cluster.ask(*app, 1, 1_000);
+    }
+    cluster.schedule();
+    let used: Vec<_> = apps.iter().map(|app| cluster.used_gb(*app)).collect();
+    assert_eq!(used, [26, 26, 26, 22, 0]);
+}
+
+#[test]
+fn e09_weights_of_users() {
+    let mut queues = tree(&[("root.a", 70.0, 70.0), ("root.b", 30.0, 100.0)]);
+    queues.queues[1].minimum_user_limit_percent = 33.0;
+    queues.queues[1].user_limit_factor = Some(1.0);
+    queues.queues[1].user_weights.insert("A".into(), 1.5);
+    let mut cluster = Cluster::new(settings(queues));
+    cluster.node(100);
+    let apps = [("A", 1), ("B", 2), ("C", 3)].map(|(user, id)| cluster.submit(id, user, "a"));
+    for app in apps {
+        cluster.ask(app, 1, 1_000);
+    }
+    cluster.schedule();
+    assert_eq!(apps.map(|app| cluster.used_gb(app)), [37, 25, 8]);
+}
+
+#[test]
+fn e10_limits_of_application_masters() {
+    let mut queues = tree(&[("root.a", 25.0, 100.0), ("root.b", 75.0, 100.0)]);
+    queues.queues[1].minimum_user_limit_percent = 50.0;
+    queues.queues[1].user_limit_factor = Some(2.0);
+    queues.queues[1].capacities.get_mut("").unwrap().maximum_am_resource_percent = 0.1;
+    let mut cluster = Cluster::new(settings(queues));
+    cluster.node(200);
+    for id in 1..=3 {
+        cluster.submit_with(id, "u0", "a", None, Some(4));
+    }
+    cluster.schedule();
+    // The third would be 12 GB of the user's 10.
+    assert_eq!(cluster.am_containers(), [1, 2]);
+    // One more user: 4 + 8 = 12 of 20 for the queue, and the user's own half of 10.
+    cluster.submit_with(4, "u2", "a", None, Some(4));
+    cluster.schedule();
+    assert_eq!(cluster.am_containers(), [1, 2, 4]);
+    // The oldest that waits starts when one of its user's ends.
+    cluster.remove(1);
+    cluster.schedule();
+    assert_eq!(cluster.am_containers(), [1, 2, 4, 3]);
+    // In an empty queue one may always start.
+    cluster.submit_with(9, "u9", "b", None, Some(30));
+    cluster.schedule();
+    assert_eq!(cluster.am_containers().last(), Some(&9));
+}
+
+#[test]
+fn e11_limits_of_applications_name_what_is_reached() {
+    let mut queues = tree(&[("root.a", 25.0, 100.0), ("root.b", 75.0, 100.0)]);
+    queues.maximum_applications = 8;
+    queues.queues[1].minimum_user_limit_percent = 50.0;
+    queues.queues[1].user_limit_factor = Some(1.0);
+    let mut cluster = Cluster::new(settings(queues.clone()));
+    // 25 % of 8 is 2 for the queue, half of it for a user.
+    cluster.submit_only(1, "u", "a", None).unwrap();
+    let reason = cluster.submit_only(2, "u", "a", None).unwrap_err();
+    assert!(reason.contains("root.a") && reason.contains("from user u of at most 1"), "{reason}");
+    cluster.submit_only(2, "v", "a", None).unwrap();
+    let reason = cluster.submit_only(3, "w", "a", None).unwrap_err();
+    assert!(reason.contains("already has 2 applications of at most 2"), "{reason}");
+    for id in 3..9 {
+        cluster.submit_only(id, "u", "b", None).unwrap();
+    }
+    let reason = cluster.submit_only(9, "u", "b", None).unwrap_err();
+    assert!(reason.contains("Maximum system application limit reached (8)"), "{reason}");
+    cluster.remove(3);
+    cluster.submit_only(9, "u", "b", None).unwrap();
+
+    for (queue, expected) in [("nope", "unknown queue: nope"), ("root", "non-leaf queue: root")] {
+        let mut cluster = Cluster::new(settings(queues.clone()));
+        assert!(cluster.submit_only(1, "u", queue, None).unwrap_err().contains(expected));
+    }
+    queues.queues[1].state = QueueState::Stopped;
+    let mut cluster = Cluster::new(settings(queues));
+    assert!(cluster.submit_only(1, "u", "a", None).unwrap_err().contains("root.a is STOPPED"));
+}
+
+#[test]
+fn applications_in_parallel_wait_for_each_other() {
+    let mut queues = tree(&[("root.a", 100.0, 100.0)]);
+    queues.queues[1].max_parallel_apps = 2;
+    queues.max_parallel_apps_of.insert("busy".into(), 1);
+    let mut cluster = Cluster::new(settings(queues));
+    cluster.node(100);
+    cluster.submit_with(1, "busy", "a", None, Some(1));
+    cluster.submit_with(2, "busy", "a", None, Some(1));
+    cluster.submit_with(3, "u", "a", None, Some(1));
+    cluster.submit_with(4, "u", "a", None, Some(1));
+    cluster.schedule();
+    assert_eq!(cluster.am_containers(), [1, 3]);
+    cluster.remove(3);
+    cluster.schedule();
+    // The user's own limit still keeps 2 back.
+    assert_eq!(cluster.am_containers(), [1, 3, 4]);
+    cluster.remove(1);
+    cluster.schedule();
+    assert_eq!(cluster.am_containers(), [1, 3, 4, 2]);
+}
+
+#[test]
+fn e17_head_of_line_keeps_its_room_from_later_applications_and_siblings() {
+    let mut queues = tree(&[
+        ("root.p", 60.0, 60.0),
+        ("root.q", 40.0, 40.0),
+        ("root.p.a", 60.0, 100.0),
+        ("root.p.b", 40.0, 100.0),
+    ]);
+    queues.queues[3].priority = 1;
+    let mut cluster = Cluster::new(settings(queues));
+    cluster.node(100);
+    let (a, b) = (cluster.submit(1, "u", "root.p.a"), cluster.submit(2, "u", "root.p.b"));
+    cluster.ask(a, 30, 1);
+    cluster.ask(b, 20, 1);
+    cluster.schedule();
+    assert_eq!((cluster.used_gb(a), cluster.used_gb(b)), (30, 20));
+    // The parent has 10 of 60 left; the first of a wants 12. Nobody behind it takes the 10.
+    let later = cluster.submit(3, "u", "root.p.a");
+    cluster.ask(a, 12, 1);
+    cluster.ask(later, 1, 5);
+    cluster.ask(b, 1, 5);
+    assert!(cluster.schedule().is_empty());
+    // When b gives its containers back, the first is served, then the others.
+    let of_b = cluster.live.values().find(|granted| granted.attempt == b).unwrap().container_id;
+    cluster.release(of_b);
+    let order: Vec<_> = cluster.schedule().into_iter().map(|granted| granted.attempt).collect();
+    assert!(order.contains(&a) && order.contains(&later) && order.contains(&b));
+}
+
+#[test]
+fn a_queue_is_never_over_its_maximum() {
+    let mut cluster = Cluster::new(settings(tree(&[("root.a", 20.0, 35.0), ("root.b", 80.0, 100.0)])));
+    cluster.node(100);
+    let app = cluster.submit(1, "u", "a");
+    cluster.ask(app, 2, 100);
+    cluster.schedule();
+    // 17 × 2 GB are 34 of 35: one more would be over.
+    assert_eq!(cluster.used_gb(app), 34);
+    let absolute = Capacity::Absolute(crate::cluster::size(10, 10));
+    assert_ne!(absolute, Capacity::Percent(10.0));
+}

@@ -1,0 +1,183 @@
+//! Hosts, racks, blacklists and reservations: E12–E16.
+
+use heddle::engine::scheduler::face::{Place, ResourceScheduler};
+use heddle::engine::scheduler::message::Attempt;
+use heddle::engine::time::Duration;
+use heddle_wire::record::NodeHandle;
+
+use crate::cluster::{Cluster, settings, size, tree};
+
+fn one_queue() -> Cluster {
+    Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])))
+}
+
+fn ask(cluster: &mut Cluster, attempt: Attempt, rows: &[(Place<'_>, u32, bool)]) {
+    for (place, count, relax) in rows {
+        cluster.ask_at(attempt, 0, *place, size(1, 1), *count, *relax);
+    }
+}
+
+fn nodes(cluster: &mut Cluster) -> Vec<NodeHandle> {
+    cluster.schedule().into_iter().map(|granted| granted.node).collect()
+}
+
+/// YARN gives an ask for any place one container per node heartbeat by default. Here all that fits is placed at once.
+#[test]
+fn e12_asks_for_any_place_are_placed_at_once() {
+    let mut cluster = one_queue();
+    cluster.node(20);
+    let app = cluster.submit(1, "u", "a");
+    cluster.ask(app, 1, 10);
+    assert_eq!(cluster.schedule().len(), 10);
+}
+
+/// The waits of YARN count visits of other nodes; here they are times. The order is the same: the named host, then its
+/// rack, then any node.
+#[test]
+fn e13_locality_waits_for_node_then_rack_then_gives_up() {
+    let mut cluster = one_queue();
+    let (h0, h1) = (cluster.node_on("r0", 1, 10), cluster.node_on("r0", 10, 10));
+    let other = cluster.node_on("r1", 10, 10);
+    let app = cluster.submit(1, "u", "a");
+    ask(
+        &mut cluster,
+        app,
+        &[(Place::Host("n0"), 4, true), (Place::Rack("r0"), 12, true), (Place::Any, 12, true)],
+    );
+    // The host has room for one.
+    assert_eq!(nodes(&mut cluster), [h0]);
+    cluster.advance(Duration::from_millis(2_999));
+    assert!(nodes(&mut cluster).is_empty());
+    cluster.advance(Duration::from_millis(1));
+    // A grant on the rack begins the wait anew, so it is one at a time while that setting holds.
+    assert_eq!(nodes(&mut cluster), [h1]);
+    cluster.advance(Duration::from_secs(3));
+    assert_eq!(nodes(&mut cluster), [h1]);
+    // The rack is full: after both waits any node will do, for all that is left.
+    ask(&mut cluster, app, &[(Place::Rack("r0"), 0, true)]);
+    cluster.advance(Duration::from_secs(6));
+    assert_eq!(nodes(&mut cluster), [other; 9]);
+}
+
+#[test]
+fn e14_strict_locality_never_leaves_its_node() {
+    let mut cluster = one_queue();
+    cluster.node_on("r1", 10, 10);
+    cluster.node_on("r1", 10, 10);
+    let app = cluster.submit(1, "u", "a");
+    ask(
+        &mut cluster,
+        app,
+        &[(Place::Host("n7"), 1, true), (Place::Rack("r1"), 1, false), (Place::Any, 1, false)],
+    );
+    assert!(cluster.schedule().is_empty());
+    cluster.advance(Duration::from_secs(3_600));
+    assert!(cluster.schedule().is_empty());
+    let wanted = NodeHandle::new(0, 7, 1);
+    cluster.register(wanted, "r1", 10, 10);
+    assert_eq!(nodes(&mut cluster), [wanted]);
+}
+
+#[test]
+fn a_blacklisted_node_gets_nothing_until_it_is_taken_off() {
+    let mut cluster = one_queue();
+    let bad = cluster.node(10);
+    let app = cluster.submit(1, "u", "a");
+    cluster.scheduler.update_blacklist(app, &["n0"], &[]);
+    cluster.ask(app, 1, 2);
+    assert!(cluster.schedule().is_empty());
+    // Others may use it.
+    let other = cluster.submit(2, "u", "a");
+    cluster.ask(other, 1, 1);
+    assert_eq!(nodes(&mut cluster), [bad]);
+    let good = cluster.node(1);
+    assert_eq!(nodes(&mut cluster), [good]);
+    cluster.scheduler.update_blacklist(app, &[], &["n0"]);
+    assert_eq!(nodes(&mut cluster), [bad]);
+}
+
+/// In YARN the visited node without room is reserved. Here an ask first looks at every node, so a node is reserved only
+/// when none has room, and only where a smaller size is pending that could take the room.
+#[test]
+fn e15_a_large_ask_holds_a_node_and_gives_it_up_for_another() {
+    let mut cluster = one_queue();
+    let n0 = cluster.node(10);
+    let n1 = cluster.node(10);
+    let small = cluster.submit(1, "u", "a");
+    cluster.ask(small, 4, 4);
+    cluster.schedule();
+    let large = cluster.submit(2, "v", "a");
+    cluster.ask(large, 6, 1);
+    cluster.ask(small, 4, 1);
+    assert!(cluster.schedule().is_empty(), "2 GB are free on each");
+    assert_eq!(cluster.scheduler.totals().reserved_memory_mb, 6 * 1_024);
+    // One container ends on the node that is not held: 6 GB are free there. The older application wants 4 of them, and
+    // comes first.
+    let on = |cluster: &Cluster, node| {
+        cluster
+            .live
+            .values()
+            .find(|granted| granted.node == node && granted.attempt == small)
+            .unwrap()
+            .container_id
+    };
+    cluster.run_all();
+    let held = if cluster.scheduler.node(n0).unwrap().containers == 2 { n0 } else { n1 };
+    let first = on(&cluster, n0);
+    cluster.finish(first);
+    let second = on(&cluster, n1);
+    cluster.finish(second);
+    let granted = cluster.schedule();
+    assert_eq!(granted.len(), 2, "{held}: {granted:?}");
+    assert!(granted.iter().any(|granted| granted.attempt == large));
+    assert_eq!(cluster.scheduler.totals().reserved_memory_mb, 0);
+}
+
+/// A stream of small asks never lets 8 GB come together on one of two nodes by itself.
+#[test]
+fn a_large_ask_is_not_starved_by_small_ones() {
+    let mut cluster = one_queue();
+    cluster.node(8);
+    cluster.node(8);
+    let small = cluster.submit(1, "u", "a");
+    cluster.ask(small, 1, 1_000);
+    cluster.schedule();
+    cluster.run_all();
+    let large = cluster.submit(2, "v", "a");
+    cluster.ask(large, 8, 1);
+    cluster.schedule();
+    for _ in 0..32 {
+        let oldest = cluster.live.values().find(|granted| granted.attempt == small).unwrap().container_id;
+        cluster.finish(oldest);
+        cluster.schedule();
+        cluster.run_all();
+        if cluster.used_gb(large) == 8 {
+            return;
+        }
+    }
+    panic!("no room came together: {:?}", cluster.scheduler.totals());
+}
+
+/// E16 in short: the first user may not have more, because of what it reserved; the second is served all the same.
+#[test]
+fn e16_a_reservation_over_the_user_limit_does_not_block_other_users() {
+    let mut queues = tree(&[("root.a", 100.0, 100.0)]);
+    queues.queues[1].minimum_user_limit_percent = 25.0;
+    queues.queues[1].user_limit_factor = Some(0.25);
+    let mut cluster = Cluster::new(settings(queues));
+    for _ in 0..3 {
+        cluster.node(8);
+    }
+    let (u0, u1) = (cluster.submit(1, "u0", "a"), cluster.submit(2, "u1", "a"));
+    for app in [u0, u1] {
+        cluster.ask(app, 2, 1);
+    }
+    let filler = cluster.submit(3, "u2", "a");
+    cluster.ask(filler, 2, 1);
+    cluster.schedule();
+    cluster.ask_at(u0, 1, Place::Any, size(8, 1), 2, true);
+    cluster.ask_at(u1, 1, Place::Any, size(2, 1), 2, true);
+    cluster.schedule();
+    assert_eq!(cluster.used_gb(u0), 2, "8 GB fit nowhere");
+    assert_eq!(cluster.used_gb(u1), 6);
+}
