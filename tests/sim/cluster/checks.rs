@@ -10,7 +10,7 @@ use heddle::engine::application::message::UpdatePurpose;
 use heddle::engine::batch::StreamRef;
 use heddle::engine::event::{NodeCommand, NodeOrder};
 use heddle::engine::scheduler::message::ApplicationEvent;
-use heddle_wire::application_client::{GetApplicationReportResponse, SubmitApplicationRequest};
+use heddle_wire::application_client::GetApplicationReportResponse;
 use heddle_wire::application_master::{AllocateResponse, FinishApplicationMasterResponse};
 use heddle_wire::frame::Frame;
 use heddle_wire::record::{
@@ -37,8 +37,6 @@ pub(crate) struct Seen {
     finals: BTreeMap<ApplicationId, u8>,
     /// What the last attempt said of itself.
     final_status: BTreeMap<ApplicationId, u8>,
-    /// Submissions under way.
-    submissions: BTreeMap<(StreamRef, u64), ApplicationId>,
     handles: BTreeMap<u64, ApplicationAttemptId>,
     /// Event numbers under which an attempt was told of a container's grant and end.
     granted: BTreeMap<(u64, ContainerId), u64>,
@@ -65,7 +63,6 @@ impl Seen {
             saved_attempts: BTreeSet::new(),
             finals: BTreeMap::new(),
             final_status: BTreeMap::new(),
-            submissions: BTreeMap::new(),
             handles: BTreeMap::new(),
             granted: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -139,21 +136,9 @@ impl Seen {
         }
     }
 
-    /// A client's frame is taken in.
-    pub(super) fn called(&mut self, stream: StreamRef, bytes: &[u8]) {
-        let Ok(frame) = Frame::from_slice(bytes) else { return };
-        if frame.header.opcode == Opcode::SubmitApplication
-            && let Ok(request) = decode::<SubmitApplicationRequest>(frame.body())
-        {
-            let id = request.application_submission_context.application_id;
-            self.submissions.insert((stream, frame.header.correlation_id), id);
-        }
-    }
-
     /// A client is answered: nothing is told that is not stored.
     pub(super) fn client_answered(
         &mut self,
-        stream: StreamRef,
         bytes: &[u8],
         tally: &mut Tally,
     ) -> Result<(), String> {
@@ -162,12 +147,6 @@ impl Seen {
             return Ok(());
         }
         match frame.header.opcode {
-            Opcode::SubmitApplication => {
-                let id = self.submissions.get(&(stream, frame.header.correlation_id));
-                if let Some(id) = id.filter(|id| !self.saved.contains(id)) {
-                    return Err(format!("application {} is submitted and not stored", short(id)));
-                }
-            }
             Opcode::GetApplicationReport => {
                 let answer: GetApplicationReportResponse =
                     decode(frame.body()).map_err(|error| error.to_string())?;
@@ -177,8 +156,16 @@ impl Seen {
                     YarnApplicationState::Finished => 6,
                     YarnApplicationState::Failed => 7,
                     YarnApplicationState::Killed => 8,
+                    YarnApplicationState::New | YarnApplicationState::NewSaving => return Ok(()),
+                    state if !self.saved.contains(&id) => {
+                        return Err(format!("application {} is shown {state:?} and not stored", short(&id)));
+                    }
                     _ => return Ok(()),
                 };
+                // What the store refused for good is shown as such.
+                if !self.saved.contains(&id) && report.diagnostics.contains("store") {
+                    return Ok(());
+                }
                 let stored = self.finals.get(&id);
                 if stored != Some(&expected) {
                     let state = report.state;

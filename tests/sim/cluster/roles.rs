@@ -225,7 +225,6 @@ impl World {
             Role::Shard(shard) => self.rm.shards[shard].inbox.waiting.push_back(incoming),
             Role::Scheduler => self.rm.masters.waiting.push_back(incoming),
             Role::Application | Role::Store => {
-                self.seen.called(stream, &incoming.bytes);
                 self.rm.clients.waiting.push_back(incoming);
             }
         }
@@ -423,7 +422,7 @@ impl World {
         }
         for batch in [&answers, &out.late_answers] {
             for answer in batch.answers() {
-                self.seen.client_answered(answer.stream, batch.answer_bytes(answer), &mut self.tally)?;
+                self.seen.client_answered(batch.answer_bytes(answer), &mut self.tally)?;
             }
             self.send_all(batch)?;
         }

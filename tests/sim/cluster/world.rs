@@ -87,7 +87,6 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) tally: Tally,
-    pub(crate) network: Coverage,
     pub(crate) hash: u64,
 }
 
@@ -199,7 +198,7 @@ impl World {
         match world.run_all() {
             Ok(()) => {
                 world.tally.virtual_us = world.now_us;
-                Ok(Outcome { tally: world.tally, network: world.coverage, hash: world.hash })
+                Ok(Outcome { tally: world.tally, hash: world.hash })
             }
             Err(text) => {
                 let text = format!("at {} µs: {text}", world.now_us);
