@@ -300,7 +300,7 @@ impl World {
             if story.len() == STORY_MAX {
                 story.pop_front();
             }
-            let line: String = line.chars().take(600).collect();
+            let line: String = line.chars().take(1_000).collect();
             story.push_back(format!("{now_us:>10} {line}"));
         }
     }
