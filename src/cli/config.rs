@@ -43,6 +43,11 @@ pub(super) struct ConfigArgs {
 impl ConfigArgs {
     /// Reads and checks everything.
     pub(super) fn load(&self) -> Result<RmConfig, CliError> {
+        Ok(RmConfig::load(&self.sources())?)
+    }
+
+    /// Where everything is read from. The environment is as it is now.
+    pub(super) fn sources(&self) -> ConfigSources {
         let dedicated = [
             ("listen.address", &self.listen, "--listen"),
             ("http.address", &self.http, "--http"),
@@ -58,12 +63,11 @@ impl ConfigArgs {
         let environment = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         });
-        let sources = ConfigSources {
+        ConfigSources {
             file: self.config.clone(),
             environment: environment.collect(),
             flags: set.chain(flags).collect(),
-        };
-        Ok(RmConfig::load(&sources)?)
+        }
     }
 }
 

@@ -12,12 +12,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::config::ConfigArgs;
 use super::error::{CliError, Exit};
 use super::{log, output};
-use crate::config::RmConfig;
+use crate::config::{ConfigSources, RmConfig};
+use crate::engine::application::settings::Groups;
 use crate::engine::event::KeyPair;
+use crate::engine::scheduler::settings::{Acl, QueueTree};
 use crate::metrics::Metrics;
 use crate::pki::Identity;
 use crate::recorder::TapeStatus;
-use crate::runtime::{Options, ResourceManager, clock};
+use crate::runtime::{Options, ResourceManager, SchedulerFiles, clock};
 use crate::web::{Condition, RecordingHealth, Sources, Stage, WebServer};
 
 /// How often the main thread looks whether every role still runs.
@@ -34,12 +36,47 @@ pub(super) struct ResourceManagerArgs {
 pub(super) fn run(args: ResourceManagerArgs) -> Result<(), CliError> {
     let config = args.config.load()?;
     log::start(&config.log)?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     // Everything that can be wrong with files is found before anything listens.
     let identity = config.pki.load()?;
     let lists = config.node_lists.read()?;
     let mut options = Options::new(&config, clock::unix_time_ms(), lists);
+    options.files = Arc::new(Files { sources: args.config.sources() });
     options.set_token_keys(&new_key()?, &new_key()?, &new_key()?);
     serve(&config, &options, &identity)
+}
+
+/// The configuration, to be read again when an administrator asks for it.
+#[derive(Debug)]
+struct Files {
+    sources: ConfigSources,
+}
+
+impl Files {
+    fn load(&self) -> Result<RmConfig, String> {
+        RmConfig::load(&self.sources).map_err(|errors| errors.to_string())
+    }
+}
+
+impl SchedulerFiles for Files {
+    fn read_queues(&self) -> Result<(QueueTree, Vec<String>), String> {
+        let config = self.load()?;
+        Ok((config.queues().clone(), config.warnings().iter().map(ToString::to_string).collect()))
+    }
+
+    fn read_admin_acl(&self) -> Result<Acl, String> {
+        Ok(self.load()?.queues().admin_acl.clone())
+    }
+
+    fn read_groups(&self) -> Result<Groups, String> {
+        Ok(self.load()?.application_settings(0).groups)
+    }
+
+    fn read_cluster_max_priority(&self) -> Result<i32, String> {
+        Ok(self.load()?.queues().max_application_priority)
+    }
 }
 
 /// A first key for tokens. Nodes are told theirs when they register.

@@ -237,6 +237,7 @@ pub(super) fn applications(given: &Given, context: &QueueContext) -> Application
     let completed: u32 = given.number(key::COMPLETED_MAX);
     let or = |key: &key::Key, auto: u32| given.optional(key).and_then(|n| n.try_into().ok()).unwrap_or(auto);
     let hosts_max: u32 = given.number(key::AM_BLACKLIST);
+    let label = given.text(key::AM_LABEL);
     ApplicationSettings {
         resource_types: context.resource_types.clone(),
         calculator: calculator(given),
@@ -245,8 +246,7 @@ pub(super) fn applications(given: &Given, context: &QueueContext) -> Application
         node_labels_enabled: context.node_labels_enabled,
         am_max_attempts,
         global_am_max_attempts: or(key::AM_GLOBAL_MAX_ATTEMPTS, am_max_attempts),
-        am_default_node_label: Some(given.text(key::AM_LABEL).into())
-            .filter(|label: &Box<str>| !label.is_empty()),
+        am_default_node_label: (!label.is_empty()).then(|| label.into()),
         am_blacklisting: (hosts_max > 0).then_some(AmBlacklistSettings { hosts_max }),
         am_finishing_expiry: given.millis(key::AM_FINISHING),
         lifetime_check_interval: given.millis(key::LIFETIME_CHECK),

@@ -28,4 +28,4 @@ pub use settings::{
     HttpSettings, LogFormat, LogSettings, NodeListFiles, PkiFiles, RecorderSettings, RmConfig,
     RuntimeSettings, TransportSettings,
 };
-pub use source::{ConfigSources, Entry, Origin};
+pub use source::{ConfigSources, Entry, Origin, PropertyPlace};

@@ -76,7 +76,6 @@ impl RmConfig {
 
     /// Reads and checks as [`RmConfig::load`] does, and also gives what could be read of the queues where something is
     /// wrong: for who wants to see it all.
-    #[must_use]
     pub fn examine(sources: &ConfigSources) -> (Result<Self, ConfigErrors>, QueueReading) {
         let (merged, errors) = source::merge(sources);
         check::check(merged, errors, sources)

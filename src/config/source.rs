@@ -52,7 +52,19 @@ pub enum Origin {
     /// A flag.
     Flag(&'static str),
     /// A line of one of Hadoop's files, with the key that stands there.
-    Property(PathBuf, usize, String),
+    Property(Box<PropertyPlace>),
+}
+
+/// A place in one of Hadoop's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PropertyPlace {
+    /// The file.
+    pub path: PathBuf,
+    /// Line, from 1.
+    pub line: usize,
+    /// The key that stands there.
+    pub key: String,
 }
 
 impl fmt::Display for Origin {
@@ -62,7 +74,7 @@ impl fmt::Display for Origin {
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
-            Self::Property(path, line, key) => write!(f, "{}:{line}, {key}", path.display()),
+            Self::Property(place) => write!(f, "{}:{}, {}", place.path.display(), place.line, place.key),
         }
     }
 }

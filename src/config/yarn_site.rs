@@ -9,7 +9,7 @@ use super::error::ConfigWarning;
 use super::hadoop::{Properties, Property};
 use super::key::{self, Key};
 use super::queues::keys::PREFIX;
-use super::source::{ClassTable, Merged, Origin, Raw};
+use super::source::{ClassTable, Merged, Origin, PropertyPlace, Raw};
 
 /// What becomes of a key.
 #[derive(Clone, Copy)]
@@ -314,7 +314,11 @@ fn time(text: &str, default_ms: i64, unit: i64) -> String {
 /// Where it stands and what it is called there.
 fn hadoop_origin(property: &Property) -> Origin {
     match &property.origin {
-        Origin::File(path, line) => Origin::Property(path.clone(), *line, property.shown().to_owned()),
+        Origin::File(path, line) => Origin::Property(Box::new(PropertyPlace {
+            path: path.clone(),
+            line: *line,
+            key: property.shown().to_owned(),
+        })),
         other => other.clone(),
     }
 }

@@ -14,5 +14,6 @@ mod scheduling_role;
 mod shard_role;
 mod topology;
 
+pub use crate::transport::{NoFiles, SchedulerFiles};
 pub(crate) use engine_threads::ApplicationCommandPort;
 pub use topology::{Options, ResourceManager, StartError};

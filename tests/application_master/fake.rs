@@ -274,7 +274,7 @@ impl ResourceScheduler for FakeScheduler {
     }
 
     fn num_cluster_nodes(&self, _attempt: Attempt) -> u32 {
-        u32::try_from(self.nodes.len()).unwrap()
+        u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)
     }
 
     fn enhanced_headroom(&self) -> Option<(u64, u64)> {
@@ -328,13 +328,14 @@ pub struct Reply {
 
 impl Reply {
     pub fn parsed(&self) -> Frame<'_> {
-        Frame::from_slice(&self.frame).unwrap()
+        Frame::from_slice(&self.frame).expect("an answer is a frame")
     }
 
     pub fn reject(&self) -> Option<Reject> {
         // Not by the whole header: the reject of half a frame has an opcode nobody knows.
         let is_reject = self.frame.get(8).is_some_and(|flags| *flags == 3);
-        is_reject.then(|| decode_reject(Opcode::Allocate, &self.frame[HEADER_SIZE..]).unwrap())
+        is_reject
+            .then(|| decode_reject(Opcode::Allocate, &self.frame[HEADER_SIZE..]).expect("a reject decodes"))
     }
 
     pub fn code(&self) -> Option<RejectCode> {
@@ -350,17 +351,19 @@ impl Reply {
 
     pub fn allocate(&self) -> AllocateResponse {
         assert_eq!(self.reject(), None);
-        decode(self.parsed().body()).unwrap()
+        decode(self.parsed().body()).expect("an answer decodes")
     }
 
     pub fn register(&self) -> RegisterApplicationMasterResponse {
         assert_eq!(self.reject(), None);
-        decode(self.parsed().body()).unwrap()
+        decode(self.parsed().body()).expect("an answer decodes")
     }
 
     pub fn finish(&self) -> bool {
         assert_eq!(self.reject(), None);
-        decode::<FinishApplicationMasterResponse>(self.parsed().body()).unwrap().is_unregistered
+        let response: FinishApplicationMasterResponse =
+            decode(self.parsed().body()).expect("an answer decodes");
+        response.is_unregistered
     }
 }
 

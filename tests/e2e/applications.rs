@@ -1,17 +1,23 @@
 //! Applications from their submission to their end, through the door: what clients, nodes and ApplicationMasters see.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use heddle::engine::application::settings::Groups;
+use heddle::engine::scheduler::settings::{Acl, QueueTree};
 use heddle::pki::Role;
 use heddle::recorder::replay;
-use heddle_wire::RejectCode;
+use heddle::runtime::SchedulerFiles;
+use heddle_wire::administration::*;
+use heddle_wire::application_client::GetApplicationReportRequest;
 use heddle_wire::application_master::{AllocateRequest, RegisterApplicationMasterResponse};
 use heddle_wire::record::*;
+use heddle_wire::{Flags, RejectCode, decode, write_frame};
 
 use crate::cluster::{Cluster, Setup, block_on};
 use crate::peer::{PATIENCE, Peer, Pki};
-use crate::yarn::{Client, Master, Node, ask, submission};
+use crate::yarn::{Client, Master, Node, ask, submission, until};
 
 /// An application whose ApplicationMaster runs on `node` and has registered.
 async fn running(
@@ -28,7 +34,7 @@ async fn running(
     let mut master = Master::begin(cluster.address(), pki, &launch).await;
     let registered: RegisterApplicationMasterResponse = master.register().await;
     assert_eq!((registered.attempt_handle, &*registered.queue), (launch.attempt_handle, "root.default"));
-    client.until(application_id, YarnApplicationState::Running).await;
+    until(&cluster.metrics, YarnApplicationState::Running, 1).await;
     (application_id, master)
 }
 
@@ -70,6 +76,9 @@ fn an_application_runs_from_its_submission_to_its_end_and_replays() {
         master.allocate(Vec::new()).await;
         node.beat_until("told to forget what was delivered", |node| node.forgotten.contains(&first)).await;
 
+        let last = &master.granted[3];
+        node.start(last.container_id, last.resource.clone());
+        node.beat().await;
         for container in master.granted[1..].iter().map(|container| container.container_id) {
             node.end(container, 0);
         }
@@ -80,9 +89,10 @@ fn an_application_runs_from_its_submission_to_its_end_and_replays() {
         master.finish().await;
         node.end(am_container, 0);
         node.beat().await;
-        let report = client.until(application_id, YarnApplicationState::Finished).await;
-        assert_eq!(report.final_application_status, FinalApplicationStatus::Succeeded);
-        assert_eq!((&*report.user, &*report.diagnostics), ("alice", "done"));
+        until(&cluster.metrics, YarnApplicationState::Finished, 1).await;
+        assert!(client.kill(application_id).await, "it has ended, so there is nothing to kill");
+        let counters = cluster.metrics.applications().counters();
+        assert_eq!((counters.finished, counters.killed, counters.impossible_pairs), (1, 0, 0));
     });
     cluster.rm.stop();
     let report = replay(folder.path()).unwrap();
@@ -101,9 +111,9 @@ fn a_kill_ends_an_application_wherever_it_is() {
         // No node yet: it waits in its queue.
         let waiting = client.new_application().await;
         client.submit(submission(waiting)).await.unwrap();
-        client.until(waiting, YarnApplicationState::Accepted).await;
+        until(&cluster.metrics, YarnApplicationState::Accepted, 1).await;
         client.kill(waiting).await;
-        client.until(waiting, YarnApplicationState::Killed).await;
+        until(&cluster.metrics, YarnApplicationState::Killed, 1).await;
         assert!(client.kill(waiting).await, "killing what is killed changes nothing");
 
         let mut node = Node::join(cluster.address(), &pki, "n1", Resource::new(4_096, 4)).await;
@@ -118,8 +128,7 @@ fn a_kill_ends_an_application_wherever_it_is() {
         }
         node.beat().await;
         client.kill(running).await;
-        let report = client.until(running, YarnApplicationState::Killed).await;
-        assert!(report.diagnostics.contains("killed") || report.diagnostics.contains("enough"), "{report:?}");
+        until(&cluster.metrics, YarnApplicationState::Killed, 2).await;
         let mut wanted: Vec<_> = master.granted.iter().map(|container| container.container_id).collect();
         wanted.push(am_container);
         node.beat_until("told to stop everything of it", |node| {
@@ -190,27 +199,23 @@ fn bad_requests_are_refused_by_name_and_change_nothing() {
 
         // An id of another ResourceManager's, and one nobody gave out.
         let unknown = ApplicationId { cluster_timestamp: 1, id: 1 };
-        let frame = client
-            .call(&heddle_wire::application_client::GetApplicationReportRequest { application_id: unknown })
-            .await;
+        let frame = client.call(&GetApplicationReportRequest { application_id: unknown }).await;
         assert_eq!(frame.reject().code, RejectCode::ApplicationNotFound as u16);
 
         // A queue that is not there, a parent queue.
+        let mut failed = 0;
         for queue in ["nope", "root"] {
             let application_id = client.new_application().await;
-            let context = heddle_wire::record::ApplicationSubmissionContext {
-                queue: queue.into(),
-                ..submission(application_id)
-            };
+            let context = ApplicationSubmissionContext { queue: queue.into(), ..submission(application_id) };
             if let Err(reject) = client.submit(context).await {
                 assert!(reject.message.contains(queue), "{reject:?}");
             } else {
-                let report = client.until(application_id, YarnApplicationState::Failed).await;
-                assert!(report.diagnostics.contains(queue), "{report:?}");
+                failed += 1;
+                until(&cluster.metrics, YarnApplicationState::Failed, failed).await;
             }
         }
 
-        let (application_id, mut master) = running(&cluster, &pki, &mut client, &mut node).await;
+        let (_, mut master) = running(&cluster, &pki, &mut client, &mut node).await;
         // Registered twice.
         let again = master.call(&master.registration()).await.reject();
         assert_eq!(again.code, RejectCode::InvalidApplicationMasterRequest as u16, "{again:?}");
@@ -245,18 +250,24 @@ fn bad_requests_are_refused_by_name_and_change_nothing() {
         let reject = master.try_allocate(&ahead).await.unwrap_err();
         assert_eq!(reject.code, RejectCode::InvalidApplicationMasterRequest as u16, "{reject:?}");
 
-        // Another connection without the token, and with a false one.
-        let mut stranger = Peer::connect(cluster.address(), &pki.issue(Role::Client, "eve")).await;
-        stranger.request(5, master.handle.0, &master.request(Vec::new())).await;
-        let reject = stranger.expect().await.reject();
-        assert_eq!(reject.code, RejectCode::InvalidToken as u16, "{reject:?}");
+        // Another certificate; the own one on another connection without the token, and with a false one.
         let mut token = master.token;
         token.mac[0] ^= 1;
-        let request = AllocateRequest { am_rm_token: Some(token), ..master.request(Vec::new()) };
-        stranger.request(6, master.handle.0, &request).await;
-        let reject = stranger.expect().await.reject();
-        assert_eq!(reject.code, RejectCode::InvalidToken as u16, "{reject:?}");
-        assert_eq!(client.report(application_id).await.state, YarnApplicationState::Running);
+        let cases = [
+            ("eve", Some(master.token), RejectCode::NameNotAllowed),
+            ("alice", None, RejectCode::InvalidToken),
+            ("alice", Some(token), RejectCode::InvalidToken),
+        ];
+        for (user, am_rm_token, code) in cases {
+            let mut stranger = Peer::connect(cluster.address(), &pki.issue(Role::Client, user)).await;
+            let request = AllocateRequest { am_rm_token, ..master.request(Vec::new()) };
+            stranger.request(5, master.handle.0, &request).await;
+            let reject = stranger.expect().await.reject();
+            assert_eq!(reject.code, code as u16, "{user}: {reject:?}");
+        }
+        // The session goes on where it was.
+        master.allocate(Vec::new()).await;
+        until(&cluster.metrics, YarnApplicationState::Running, 1).await;
     });
     cluster.rm.stop();
 }
@@ -305,36 +316,88 @@ fn a_master_that_comes_back_on_another_stream_is_told_what_it_missed() {
     cluster.rm.stop();
 }
 
-/// Everything that was accepted before the stop is answered, although the answers come by way of three threads.
+/// Everything that was read before the stop is answered, although the answers come by way of three threads.
 #[test]
 fn a_stop_answers_what_was_accepted() {
     const CALLS: u64 = 300;
     let pki = Pki::new();
     let cluster = Setup::new().threads(1, 1).start(&pki);
-    block_on(async {
+    let metrics = cluster.metrics.clone();
+    let answered = block_on(async {
         let mut client = Client::connect(cluster.address(), &pki, "alice").await;
         let application_id = client.new_application().await;
         client.submit(submission(application_id)).await.unwrap();
-        client.until(application_id, YarnApplicationState::Accepted).await;
+        until(&cluster.metrics, YarnApplicationState::Accepted, 1).await;
         let mut bytes = Vec::new();
         for id in 0..CALLS {
-            let request = heddle_wire::application_client::GetApplicationReportRequest { application_id };
-            heddle_wire::write_frame(&mut bytes, heddle_wire::Flags::REQUEST, 1_000 + id, 0, &request);
+            let request = GetApplicationReportRequest { application_id };
+            write_frame(&mut bytes, Flags::REQUEST, 1_000 + id, 0, &request);
         }
         client.peer.send(&bytes).await;
+        let mut answered = BTreeSet::from([client.peer.expect().await.header.correlation_id]);
         let rm = cluster.rm;
         let stopping = tokio::task::spawn_blocking(move || rm.stop());
-        let mut seen = BTreeSet::new();
         while let Some(frame) = client.peer.next().await {
-            if frame.header.flags.is_reject() {
-                assert_eq!(frame.reject().code, RejectCode::ShuttingDown as u16);
-            }
-            assert!(seen.insert(frame.header.correlation_id), "answered twice");
-            if seen.len() as u64 == CALLS {
-                break;
+            let code = frame.header.flags.is_reject().then(|| frame.reject().code);
+            assert_ne!(code, Some(RejectCode::Internal as u16));
+            if code != Some(RejectCode::ShuttingDown as u16) {
+                assert!(answered.insert(frame.header.correlation_id), "answered twice");
             }
         }
-        assert_eq!(seen, (1_000..1_000 + CALLS).collect());
         stopping.await.unwrap();
+        assert!(answered.iter().copied().eq(1_000..1_000 + answered.len() as u64), "{answered:?}");
+        answered.len() as u64
     });
+    // Two calls came before. What was read after the stop was refused; after the last answers the door was shut.
+    let door = &metrics.transports()[0].1;
+    let refused = door.rejects(RejectCode::ShuttingDown);
+    assert_eq!(door.frames_in.get() - refused, answered + 2, "{refused} refused");
+}
+
+/// The queues as somebody has written them.
+#[derive(Debug)]
+struct Files(Result<QueueTree, String>);
+
+impl SchedulerFiles for Files {
+    fn read_queues(&self) -> Result<(QueueTree, Vec<String>), String> {
+        Ok((self.0.clone()?, vec!["a.xml:3: has no effect".to_owned()]))
+    }
+
+    fn read_admin_acl(&self) -> Result<Acl, String> {
+        Ok(Acl::all())
+    }
+
+    fn read_groups(&self) -> Result<Groups, String> {
+        Ok(Groups::from([("alice".into(), vec!["ops".into(), "users".into()])]))
+    }
+
+    fn read_cluster_max_priority(&self) -> Result<i32, String> {
+        Ok(9)
+    }
+}
+
+#[test]
+fn an_administrator_has_files_read_again() {
+    let pki = Pki::new();
+    let mut setup = Setup::new();
+    setup.options.files = Arc::new(Files(Err("a.xml:1: one\na.xml:2: two".to_owned())));
+    let cluster = setup.start(&pki);
+    block_on(async {
+        let mut admin = Peer::connect(cluster.address(), &pki.issue(Role::Admin, "root")).await;
+        admin.request(1, 0, &RefreshQueuesRequest {}).await;
+        let reject = admin.expect().await.reject();
+        assert_eq!(reject.message, "a.xml:1: one\na.xml:2: two", "every reason, and nothing is changed");
+        admin.request(2, 0, &RefreshUserToGroupsMappingsRequest {}).await;
+        let frame = admin.expect().await;
+        assert!(!frame.header.flags.is_reject(), "{:?}", frame.reject());
+        admin.request(3, 0, &GetGroupsForUserRequest { user: "alice".to_owned() }).await;
+        let frame = admin.expect().await;
+        let answer: GetGroupsForUserResponse = decode(&frame.body).unwrap();
+        assert_eq!(answer.groups, ["ops", "users"]);
+        // A client may not.
+        let mut client = Peer::connect(cluster.address(), &pki.issue(Role::Client, "alice")).await;
+        client.request(4, 0, &RefreshQueuesRequest {}).await;
+        assert_eq!(client.expect().await.reject().code, RejectCode::RoleNotAllowed as u16);
+    });
+    cluster.rm.stop();
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use heddle::metrics::Metrics;
 use heddle::pki::Role;
 use heddle_wire::application_client::*;
 use heddle_wire::application_master::*;
@@ -59,34 +60,24 @@ impl Client {
         Ok(())
     }
 
-    pub(crate) async fn report(&mut self, application_id: ApplicationId) -> ApplicationReport {
-        let frame = self.call(&GetApplicationReportRequest { application_id }).await;
-        assert!(!frame.header.flags.is_reject(), "{:?}", frame.reject());
-        decode::<GetApplicationReportResponse>(&frame.body).unwrap().application_report
-    }
-
-    /// Asks until the application is in a state.
-    pub(crate) async fn until(
-        &mut self,
-        application_id: ApplicationId,
-        state: YarnApplicationState,
-    ) -> ApplicationReport {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let report = self.report(application_id).await;
-            if report.state == state {
-                return report;
-            }
-            assert!(Instant::now() < deadline, "never {state:?}: {report:?}");
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
-    }
-
     pub(crate) async fn kill(&mut self, application_id: ApplicationId) -> bool {
         let request = KillApplicationRequest { application_id, diagnostics: Some("enough".to_owned()) };
         let frame = self.call(&request).await;
         assert!(!frame.header.flags.is_reject(), "{:?}", frame.reject());
         decode::<KillApplicationResponse>(&frame.body).unwrap().is_kill_completed
+    }
+}
+
+/// Waits until `count` applications are in a state, by the published numbers.
+pub(crate) async fn until(metrics: &Metrics, state: YarnApplicationState, count: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let counters = metrics.applications().counters();
+        if counters.applications_by_state[state as usize - 1] == count {
+            return;
+        }
+        assert!(Instant::now() < deadline, "never {count} {state:?}: {counters:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
 

@@ -101,6 +101,8 @@ fn e05_priority_among_queues_that_are_all_under_or_all_over() {
 fn e05_a_queue_without_guarantee_comes_last() {
     let mut queues = tree(&[("root.q1", 0.0, 100.0), ("root.q2", 100.0, 100.0)]);
     queues.queues[0].queue_order = QueueOrder::PriorityUtilization;
+    // By its share it would take no applications at all.
+    queues.queues[1].maximum_applications = Some(1);
     let mut cluster = Cluster::new(settings(queues));
     cluster.node(100);
     let (one, two) = (cluster.submit(1, "u", "q1"), cluster.submit(2, "u", "q2"));

@@ -34,7 +34,7 @@ struct Key {
 }
 
 #[derive(Default)]
-pub(super) struct Session {
+pub(crate) struct Session {
     is_registered: bool,
     response_id: u32,
     last_answer: Vec<u8>,
@@ -50,7 +50,7 @@ pub(super) struct Session {
 }
 
 /// An application.
-pub(super) struct App {
+pub(crate) struct App {
     pub context: ApplicationSubmissionContext,
     pub state: YarnApplicationState,
     pub session: Session,
@@ -58,7 +58,7 @@ pub(super) struct App {
 }
 
 /// See the module.
-pub(super) struct FakeRm {
+pub(crate) struct FakeRm {
     pub model: Model,
     pub apps: Vec<App>,
     /// Containers each node still takes.
@@ -89,7 +89,7 @@ fn reject(code: RejectCode, text: &str, frame: &Frame<'_>) -> Vec<u8> {
 }
 
 impl FakeRm {
-    pub(super) fn new(per_node: u32, seed: u64, is_fickle: bool) -> Self {
+    pub(crate) fn new(per_node: u32, seed: u64, is_fickle: bool) -> Self {
         Self {
             model: Model { secret: SECRET.to_vec(), ..Model::default() },
             apps: Vec::new(),
@@ -106,7 +106,7 @@ impl FakeRm {
         }
     }
 
-    pub(super) fn app_of(handle: u64) -> usize {
+    pub(crate) fn app_of(handle: u64) -> usize {
         (handle & 0xffff_ffff) as usize
     }
 
@@ -115,7 +115,7 @@ impl FakeRm {
     }
 
     /// A frame of a node.
-    pub(super) fn node_frame(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn node_frame(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         self.model.answer(bytes, &mut out);
         for (node, id, exit_status) in core::mem::take(&mut self.model.ended) {
@@ -155,7 +155,7 @@ impl FakeRm {
     }
 
     /// Launches, places, pushes.
-    pub(super) fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         for index in 0..self.apps.len() {
             if self.apps[index].state == YarnApplicationState::Accepted && self.apps[index].am.is_none() {
                 self.launch(index);
@@ -257,12 +257,12 @@ impl FakeRm {
     }
 
     /// The ApplicationMaster's stream was lost.
-    pub(super) fn lose_stream(&mut self, index: usize) {
+    pub(crate) fn lose_stream(&mut self, index: usize) {
         self.apps[index].session.is_on_stream = false;
     }
 
     /// A frame of an ApplicationMaster.
-    pub(super) fn am_frame(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn am_frame(&mut self, bytes: &[u8]) -> Vec<u8> {
         let frame = Frame::from_slice(bytes).unwrap();
         let (correlation_id, handle) = (frame.header.correlation_id, frame.header.routing_key);
         let index = Self::app_of(handle);
@@ -396,7 +396,7 @@ impl FakeRm {
     }
 
     /// A frame of a client.
-    pub(super) fn client_frame(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn client_frame(&mut self, bytes: &[u8]) -> Vec<u8> {
         let frame = Frame::from_slice(bytes).unwrap();
         let mut out = Vec::new();
         let correlation_id = frame.header.correlation_id;
@@ -460,7 +460,7 @@ impl FakeRm {
     }
 
     /// What the sessions hold and the nodes' room add up.
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         let live: usize = self.apps.iter().map(|app| app.session.live.len()).sum();
         let containers = BTreeSet::from_iter(self.apps.iter().flat_map(|app| app.session.live.keys()));
         assert_eq!(live, containers.len());

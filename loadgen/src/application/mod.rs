@@ -14,11 +14,11 @@ mod am_fleet;
 mod client;
 mod counters;
 #[cfg(test)]
-mod fake_rm;
+pub(crate) mod fake_rm;
 mod ledger;
 mod tasks;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

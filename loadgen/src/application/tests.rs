@@ -11,7 +11,7 @@ use super::*;
 use crate::fleet::{Chance, Fleet, FleetSpec};
 use crate::workload::{ApplicationSpec, Dependency, Durations, TaskGroup};
 
-fn application(submit_ms: u64, maps: u32, reduces: u32) -> ApplicationSpec {
+pub(crate) fn application(submit_ms: u64, maps: u32, reduces: u32) -> ApplicationSpec {
     let map = TaskGroup { count: maps, durations: Durations::Constant(700), ..TaskGroup::default() };
     let reduce = TaskGroup {
         priority: 10,

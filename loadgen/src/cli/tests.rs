@@ -24,10 +24,95 @@ fn the_grammar_is_sound() {
 fn without_arguments_it_is_the_main_job() {
     let cli = parse("").unwrap();
     assert!(cli.command.is_none());
-    let spec = super::heartbeat::spec_of(&cli.heartbeat).unwrap();
-    assert_eq!((spec.nodes, spec.connections), (10_000, 10_000));
-    assert_eq!(spec.interval, Interval::Every(Duration::from_secs(1)));
-    assert_eq!(spec.duration, Duration::from_secs(30));
+    let args = super::run::RunArgs { trace: None, cluster: cli.cluster };
+    let play = super::run::play_of(&args).unwrap();
+    assert_eq!((play.spec.nodes, play.spec.connections), (10_000, 10_000));
+    assert_eq!(play.spec.interval, Interval::Every(Duration::from_secs(1)));
+    assert_eq!(play.spec.duration, Duration::from_secs(60));
+    let load = play.spec.applications.unwrap();
+    assert!(load.applications.len() > 1_000 && !load.until_done);
+    assert_eq!(play.workload.queue_tree().leaves.len(), 100);
+}
+
+fn run_args(line: &str) -> super::run::RunArgs {
+    match parse(line).unwrap().command {
+        Some(Command::Run(args)) => *args,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_trace_of_each_format_becomes_a_run() {
+    for (file, flags) in [
+        ("sls-jobs.json", "--nodes 10"),
+        ("rumen.json", "--applications 1"),
+        ("synth.json", "--speed 10"),
+        ("dynoyarn.jsonl", ""),
+        ("openb-tasks.csv", "--speed 1000"),
+        ("scenario.toml", "--duration 5s"),
+    ] {
+        let path = format!("{}/samples/{file}", env!("CARGO_MANIFEST_DIR"));
+        let play = super::run::play_of(&run_args(&format!("run {path} {flags}"))).unwrap();
+        let load = play.spec.applications.as_ref().unwrap();
+        assert!(!load.applications.is_empty(), "{file}");
+        assert_eq!(load.until_done, !flags.contains("--duration"), "{file}");
+        let directory = tempfile::TempDir::new().unwrap();
+        let settings = super::run::settings_of(&play.workload, &play.spec, None, directory.path()).unwrap();
+        let queues = settings.iter().find(|(key, _)| key == crate::rm::QUEUES_FILE).unwrap();
+        assert!(std::fs::read_to_string(&queues.1).unwrap().contains("[queues.root"), "{file}");
+    }
+}
+
+#[test]
+fn a_faster_world_keeps_its_proportions() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/sls-jobs.json");
+    let slow = super::run::play_of(&run_args(&format!("run {sample}"))).unwrap();
+    let fast = super::run::play_of(&run_args(&format!("run {sample} --speed 10"))).unwrap();
+    let (slow, fast) = (slow.spec.applications.unwrap(), fast.spec.applications.unwrap());
+    assert_eq!(slow.applications.len(), fast.applications.len());
+    for (slow, fast) in slow.applications.iter().zip(fast.applications.iter()) {
+        assert_eq!(fast.submit_ms, (slow.submit_ms as f64 / 10.0).round() as u64);
+        for (slow, fast) in slow.groups.iter().zip(fast.groups.iter()) {
+            assert_eq!(slow.count, fast.count);
+            let ms = (slow.durations.ms(0) as f64 / 10.0).round() as u64;
+            assert_eq!(fast.durations.ms(0), ms);
+        }
+    }
+}
+
+#[test]
+fn what_does_not_go_together_in_a_run_is_refused() {
+    let check = |line: &str, expected: &str| {
+        let error = super::run::play_of(&run_args(line)).err().unwrap().to_string();
+        assert!(error.contains(expected), "{line}: {error}");
+    };
+    check("run does-not-exist.json", "does-not-exist.json");
+    check("run --am-interval max", "--am-interval");
+    check("run --interval 1ms", "10ms to 600s");
+    check("run --rm 127.0.0.1:1 --certificate a --key b --ca c", "--client-certificate");
+    check("run --kill-nodes 1@2m", "--kill-nodes at 120s is past the end");
+    assert!(parse("run --speed 0").unwrap_err().to_string().contains("0.001"));
+    assert!(parse("allocate --batch 0").unwrap_err().to_string().contains("1..=1024"));
+}
+
+#[test]
+fn allocate_is_three_runs() {
+    use super::allocate::{Part, spec_of};
+    let args = match parse("allocate --masters 50 --batch 20 --nodes 200").unwrap().command {
+        Some(Command::Allocate(args)) => *args,
+        other => panic!("{other:?}"),
+    };
+    let closed = spec_of(&args, Part::Closed).applications.unwrap();
+    assert_eq!((closed.applications.len(), closed.masters_before, closed.am_connections), (50, 50, 50));
+    assert_eq!(closed.pace, crate::application::AmPace::Max);
+    assert_eq!(closed.churn.unwrap().batch, 20);
+    let opened = spec_of(&args, Part::Open { grants_per_second: 50_000.0 }).applications.unwrap();
+    // 2,500 calls a second of 50 ApplicationMasters.
+    assert_eq!(opened.pace, crate::application::AmPace::Every { interval_us: 20_000 });
+    let full = spec_of(&args, Part::Full);
+    assert_eq!(full.nodes, 20);
+    let full = full.applications.unwrap();
+    assert!(full.churn.is_none() && full.applications[0].tasks() >= 100_000);
 }
 
 #[test]

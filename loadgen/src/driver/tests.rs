@@ -9,6 +9,8 @@ use heddle::pki::Identity;
 use heddle_wire::FrameDecoder;
 
 use super::*;
+use crate::application::fake_rm::FakeRm;
+use crate::application::{AmPace, Churn};
 use crate::fleet::model::Model;
 use crate::rm::{EphemeralPki, free_address};
 
@@ -240,4 +242,151 @@ fn nobody_there_is_unreachable() {
     let spec = RunSpec { reach_within: Duration::from_millis(500), ..spec() };
     let error = run(&spec, &identities(&pki), &mut nobody, &mut Seen::default()).unwrap_err();
     assert!(matches!(error, RunError::Unreachable { .. }), "{error}");
+}
+
+/// The ResourceManager of the applications' tests behind a QUIC endpoint, on a thread of its own.
+fn start_fake(pki: &EphemeralPki) -> Server {
+    let file = |name: &str| pki.directory().join(name);
+    let identity =
+        Identity::load(&file("resourcemanager.pem"), &file("resourcemanager.key"), &file("ca.pem")).unwrap();
+    let (address, restart) = (free_address().unwrap(), Arc::new(AtomicBool::new(false)));
+    let (ready, is_ready) = sync_channel(1);
+    std::thread::Builder::new()
+        .name("rm-fake".to_owned())
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build_local(tokio::runtime::LocalOptions::default())
+                .unwrap();
+            runtime.block_on(async {
+                let config = quic::server_config(&identity).unwrap();
+                let endpoint = quic::endpoint(address, Some(config)).unwrap();
+                ready.send(()).unwrap();
+                let fake = Rc::new(RefCell::new(Fake { rm: FakeRm::new(8, 1, false), streams: Vec::new() }));
+                while let Some(incoming) = endpoint.accept().await {
+                    tokio::task::spawn_local(serve_fake(incoming, Rc::clone(&fake)));
+                }
+            });
+        })
+        .unwrap();
+    is_ready.recv().unwrap();
+    Server { address, restart }
+}
+
+struct Fake {
+    rm: FakeRm,
+    /// By application: where its pushes go.
+    streams: Vec<Option<tokio::sync::mpsc::Sender<Vec<u8>>>>,
+}
+
+async fn serve_fake(incoming: quinn::Incoming, fake: Rc<RefCell<Fake>>) {
+    let connection = incoming.await.unwrap();
+    let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+    let (out, mut queue) = tokio::sync::mpsc::channel::<Vec<u8>>(1 << 16);
+    tokio::task::spawn_local(async move {
+        while let Some(bytes) = queue.recv().await {
+            if send.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut decoder = FrameDecoder::new();
+    while let Ok(Some(chunk)) = recv.read_chunk(1 << 16, true).await {
+        let fake = &mut *fake.borrow_mut();
+        let mut rest = &chunk.bytes[..];
+        while let Some(frame) = decoder.next_frame(&mut rest).unwrap() {
+            let number = frame.header.opcode as u16;
+            let answer = match number >> 8 {
+                1 => fake.rm.node_frame(frame.bytes),
+                2 => {
+                    let app = FakeRm::app_of(frame.header.routing_key);
+                    let count = fake.streams.len().max(app + 1);
+                    fake.streams.resize(count, None);
+                    fake.streams[app] = Some(out.clone());
+                    fake.rm.am_frame(frame.bytes)
+                }
+                _ => fake.rm.client_frame(frame.bytes),
+            };
+            out.try_send(answer).unwrap();
+        }
+        fake.rm.step();
+        for (app, bytes) in core::mem::take(&mut fake.rm.pushed) {
+            if let Some(Some(stream)) = fake.streams.get(app) {
+                // To a connection that is gone by now: its ApplicationMaster asks again.
+                let _ = stream.try_send(bytes);
+            }
+        }
+    }
+}
+
+fn applications(am_connections: u32) -> ApplicationLoad {
+    let one = |nth: u64| Arc::new(crate::application::tests::application(nth * 50, 30, 5));
+    ApplicationLoad {
+        applications: (0..6).map(one).collect(),
+        am_connections,
+        pace: crate::application::AmPace::Every { interval_us: 100_000 },
+        churn: None,
+        cancel_ppm: 100_000,
+        masters_before: 0,
+        until_done: true,
+    }
+}
+
+fn run_applications(spec: &RunSpec) -> RunOutcome {
+    let pki = EphemeralPki::create().unwrap();
+    let (mut server, mut seen) = (start_fake(&pki), Seen::default());
+    let identities =
+        Identities { nodes: pki.nodes().unwrap(), clients: vec![pki.client("somebody").unwrap()] };
+    run(spec, &identities, &mut server, &mut seen).unwrap()
+}
+
+#[test]
+fn applications_run_beside_the_beats_on_connections_of_their_own_and_shared() {
+    for (am_connections, client_threads) in [(100, 1), (2, 1), (100, 2)] {
+        let spec = RunSpec {
+            nodes: 128,
+            connections: 4,
+            client_threads,
+            duration: Duration::from_secs(40),
+            applications: Some(applications(am_connections)),
+            ..spec()
+        };
+        let outcome = run_applications(&spec);
+        let (seen, series) = outcome.applications.as_ref().unwrap();
+        let (masters, clients) = (&seen.masters, &seen.clients);
+        assert!(seen.is_done, "{masters:?} {clients:?} {:?}", outcome.errors);
+        assert_eq!((clients.submitted, clients.finished), (6, 6));
+        assert_eq!((masters.over_granted, masters.lost, masters.duplicated), (0, 0, 0), "{masters:?}");
+        assert_eq!((masters.wrong_ids, masters.unexpected, masters.timeouts), (0, 0, 0), "{masters:?}");
+        assert_eq!((masters.grants, masters.registered, masters.unregistered), (210, 6, 6), "{masters:?}");
+        assert_eq!((seen.grants, series.ask_to_grant.latencies.len()), (210, 210));
+        assert!(series.allocate.latencies.len() > 6 && series.container_start.latencies.len() > 150);
+        assert!(outcome.measured < Duration::from_secs(39), "it is over when they are");
+        assert_eq!((outcome.dropped, outcome.counters.tokens_wrong), (0, 0));
+        assert!(outcome.counters.tokens_checked >= 6 && !seen.samples.is_empty());
+    }
+}
+
+#[test]
+fn churning_masters_are_measured_once_they_are_all_there() {
+    for pace in [AmPace::Max, AmPace::Every { interval_us: 20_000 }] {
+        let load = ApplicationLoad {
+            pace,
+            churn: Some(Churn::new(5, heddle_wire::record::Resource::new(1_024, 1))),
+            masters_before: 6,
+            until_done: false,
+            cancel_ppm: 0,
+            ..applications(100)
+        };
+        let spec = RunSpec { nodes: 64, connections: 2, applications: Some(load), ..spec() };
+        let outcome = run_applications(&spec);
+        let (seen, series) = outcome.applications.as_ref().unwrap();
+        let masters = &seen.masters;
+        assert!(seen.grants > 1_000, "{masters:?}");
+        assert_eq!((masters.over_granted, masters.lost, masters.duplicated), (0, 0, 0), "{masters:?}");
+        assert_eq!((masters.wrong_ids, masters.unexpected, seen.unanswered), (0, 0, 0), "{masters:?}");
+        assert!(masters.released + 200 > masters.grants / 2, "{masters:?}");
+        assert!(series.allocate.latencies.len() > 200);
+        assert_eq!(seen.masters_live, 6);
+    }
 }

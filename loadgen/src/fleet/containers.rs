@@ -164,8 +164,8 @@ impl Containers {
     }
 
     /// Memory and cores of what the beat that was filled in last reported complete for the first time.
-    pub(super) const fn freed(&mut self) -> (u64, u64) {
-        core::mem::replace(&mut self.freed, (0, 0))
+    pub(super) fn freed(&mut self) -> (u64, u64) {
+        core::mem::take(&mut self.freed)
     }
 
     /// The running container at place `nth` ended by itself; `nth` is below the digest's count.

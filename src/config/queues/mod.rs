@@ -101,7 +101,8 @@ impl QueueReading {
 
 fn place(origin: &Origin) -> Option<(PathBuf, usize)> {
     match origin {
-        Origin::File(path, line) | Origin::Property(path, line, _) => Some((path.clone(), *line)),
+        Origin::File(path, line) => Some((path.clone(), *line)),
+        Origin::Property(place) => Some((place.path.clone(), place.line)),
         _ => None,
     }
 }

@@ -435,7 +435,7 @@ fn labels(draft: &Draft<'_>, parent: Option<&QueueSettings>, queue: &mut QueueSe
         }
     };
     queue.default_node_label_expression = match draft.field("default-node-label-expression") {
-        Some(property) => Some(property.trimmed().into()).filter(|label: &Box<str>| !label.is_empty()),
+        Some(property) => (!property.trimmed().is_empty()).then(|| property.trimmed().into()),
         None => parent
             .and_then(|parent| parent.default_node_label_expression.clone())
             .filter(|label| can_access(queue, label)),

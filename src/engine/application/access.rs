@@ -37,12 +37,15 @@ pub(super) struct Access {
     queues: QueueTree,
     /// Queues by full path.
     by_path: BTreeMap<Box<str>, u32>,
+    /// Queues by last name; `None` where several have it.
+    by_name: BTreeMap<Box<str>, Option<u32>>,
     groups: Groups,
 }
 
 impl Access {
     pub(super) fn new(queues: QueueTree, groups: Groups) -> Self {
-        let mut access = Self { queues: QueueTree::default(), by_path: BTreeMap::new(), groups };
+        let (by_path, by_name) = (BTreeMap::new(), BTreeMap::new());
+        let mut access = Self { queues: QueueTree::default(), by_path, by_name, groups };
         access.set_queues(queues);
         access
     }
@@ -53,10 +56,12 @@ impl Access {
     }
 
     pub(super) fn set_queues(&mut self, queues: QueueTree) {
-        let place = |(index, queue): (usize, &crate::engine::scheduler::settings::QueueSettings)| {
-            Some((queue.path.clone(), u32::try_from(index).ok()?))
-        };
-        self.by_path = queues.queues.iter().enumerate().filter_map(place).collect();
+        self.by_path.clear();
+        self.by_name.clear();
+        for (queue, index) in queues.queues.iter().zip(0..) {
+            self.by_path.insert(queue.path.clone(), index);
+            self.by_name.entry(queue.name().into()).and_modify(|one| *one = None).or_insert(Some(index));
+        }
         self.queues = queues;
     }
 
@@ -125,8 +130,8 @@ impl Access {
 
     /// A queue by full path, or by its last name where only one has it.
     pub(super) fn find(&self, queue: &str) -> Option<u32> {
-        // The path is what nearly every caller has, and does not walk.
-        self.by_path.get(queue).copied().or_else(|| self.queues.find(queue).ok())
+        // As `QueueTree::find`, without its walk: access is checked for every application of a listing.
+        self.by_path.get(queue).copied().or_else(|| self.by_name.get(queue).copied().flatten())
     }
 
     /// Queues by path, from the `start`-th on, parents before children.

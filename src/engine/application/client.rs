@@ -28,12 +28,17 @@ use crate::engine::time::Instant;
 /// Answers of one call of `handle_frames`, bytes; past it the rest of the batch waits for the next call.
 pub const ANSWERS_SIZE_MAX: usize = 4 << 20;
 
+/// Applications that listings of one call of `handle_frames` look at, so that others wait for some ten milliseconds at
+/// most.
+const LOOKED_AT_MAX: usize = 65_536;
+
 /// What the methods of the client protocol are the target of, in the audit log.
 const TARGET: &str = "ClientRMService";
 
 impl ApplicationManager {
     /// Takes frames of clients and administrators in their order, from `first` on, answering into `answers` what can be
-    /// answered now. Returns how many it took: fewer than all when `answers` passed [`ANSWERS_SIZE_MAX`].
+    /// answered now. Returns how many it took: fewer than all when `answers` passed [`ANSWERS_SIZE_MAX`] or listings have
+    /// looked at many applications; the rest is for the next call.
     pub fn handle_frames(
         &mut self,
         now: Instant,
@@ -43,9 +48,10 @@ impl ApplicationManager {
         out: &mut ApplicationOutput,
     ) -> usize {
         self.advance(now);
+        self.looked_at = 0;
         let mut taken = 0;
         for frame in batch.frames().get(first..).unwrap_or_default() {
-            if answers.size() > ANSWERS_SIZE_MAX {
+            if answers.size() > ANSWERS_SIZE_MAX || self.looked_at > LOOKED_AT_MAX {
                 break;
             }
             self.handle_frame(batch, frame, answers, out);

@@ -80,6 +80,7 @@ impl ApplicationManager {
             }
         }
         drop(range);
+        self.looked_at += seen;
         if live.is_empty() {
             self.answer_applications(call, &ids, &[], &[], next, answers);
             return Ok(());

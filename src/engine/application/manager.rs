@@ -16,6 +16,7 @@ use super::message::{
     ApplicationCounters, ApplicationOutput, StoreError, StoreEvent, StoreOperation, UpdatePurpose,
 };
 use super::rm_app::{RmApp, append_diagnostics};
+use super::rm_app_attempt_state::RmAppAttemptState;
 use super::rm_app_state::RmAppState;
 use super::settings::ApplicationSettings;
 use super::waiting::Waiting;
@@ -37,6 +38,8 @@ pub struct ApplicationManager {
     pub(super) last_application: u32,
     /// Clients' calls that wait for the scheduler or the store.
     pub(super) waiting: Waiting,
+    /// Applications that listings of this call of `handle_frames` have looked at.
+    pub(super) looked_at: usize,
 }
 
 impl ApplicationManager {
@@ -51,6 +54,7 @@ impl ApplicationManager {
             completed_in_store: 0,
             last_application: 0,
             waiting: Waiting::default(),
+            looked_at: 0,
         }
     }
 
@@ -93,7 +97,8 @@ impl ApplicationManager {
                 }
                 Timer::SaveAttempt(id) => {
                     let app = self.apps.get(&id.application_id);
-                    if let Some(attempt) = app.and_then(|app| app.attempts.get(app.attempt_index(id)?)) {
+                    let attempt = app.and_then(|app| app.attempts.get(app.attempt_index(id)?));
+                    if let Some(attempt) = attempt.filter(|it| it.state == RmAppAttemptState::FinalSaving) {
                         self.life.save_attempt(attempt, out);
                     }
                 }

@@ -237,11 +237,12 @@ impl Writer {
             );
             has_details = true;
         }
-        if let Some(told) = scheduler.enhanced_headroom() {
-            let (at, former) = session.enhanced_headroom;
-            let is_due = at.is_none_or(|at| now.since(at) >= ENHANCED_HEADROOM_INTERVAL);
-            if is_due && (at.is_none() || former != told) {
-                session.enhanced_headroom = (Some(now), told);
+        let (told_at, former) = session.enhanced_headroom;
+        if told_at.is_none_or(|at| now.since(at) >= ENHANCED_HEADROOM_INTERVAL)
+            && let Some(told) = scheduler.enhanced_headroom()
+        {
+            session.enhanced_headroom = (Some(now), told);
+            if told_at.is_none() || former != told {
                 let (total_pending_count, total_active_cores) = told;
                 details.enhanced_headroom =
                     Some(EnhancedHeadroom { total_pending_count, total_active_cores });

@@ -7,6 +7,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
+//! | `attempt_events` | what the scheduler says |
 //! | `session` | the table of sessions, and what is remembered of ended ones |
 //! | `register`, `allocate`, `finish` | the three calls |
 //! | `exact` | how many containers of a key are outstanding |
@@ -26,6 +27,7 @@
 
 mod allocate;
 mod answer;
+mod attempt_events;
 mod event_log;
 mod exact;
 mod finish;
@@ -40,22 +42,18 @@ use std::collections::BTreeSet;
 use heddle_wire::application_master::{AllocateResponse, FinishApplicationMasterResponse};
 use heddle_wire::frame::{Frame, HEADER_SIZE, set_correlation_id};
 use heddle_wire::message::{write_frame_error, write_reject};
-use heddle_wire::record::{
-    ApplicationAttemptId, Container, ContainerId, ExecutionType, NodeHandle, TokenMac,
-};
+use heddle_wire::record::{ApplicationAttemptId, TokenMac};
 use heddle_wire::{Flags, FrameHeader, Opcode, Reject, RejectCode, write_frame};
 
 use self::allocate::{Allocated, Scratch, tell_status};
-use self::answer::{Kind, Writer, wire_resource};
-use self::event_log::{End, EventLog, Grant};
-use self::exact::KeyCounts;
-use self::liveliness::{Liveliness, Watch};
-use self::node_updates::{Identity, NodeUpdates};
-use self::session::{NodesTold, Session, SessionState, SessionTable, Status};
+use self::answer::{Kind, Writer};
+use self::liveliness::Liveliness;
+use self::node_updates::NodeUpdates;
+use self::session::{Session, SessionState, SessionTable};
 use self::token::Keys;
 use super::batch::{AnswerBatch, FrameBatch, FrameRef, PeerId, StreamRef};
-use super::event::{KeyPair, LaunchOrder, NodeCommand, NodeOrder};
-use super::scheduler::face::{AttemptEvent, Finished, Launch, ResourceScheduler, SchedulerOutput};
+use super::event::KeyPair;
+use super::scheduler::face::{AttemptEvent, ResourceScheduler, SchedulerOutput};
 use super::scheduler::message::{ApplicationEvent, Attempt};
 use super::scheduler::settings::{Calculator, SchedulerSettings};
 use super::time::Instant;
@@ -72,9 +70,6 @@ pub const PUSH_WINDOW: usize = 4_096;
 
 /// Events of a session that may wait to be sent before the scheduler is told to hold back: 16 full frames, 2 MiB.
 pub const HOLD_AT: usize = 16_384;
-
-/// Most notices of one step.
-const NOTICES_MAX: usize = 64;
 
 /// What the door has counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -538,199 +533,5 @@ impl ApplicationMasterService {
             session.am_rm_key_id = token.key_id;
         }
         Ok(true)
-    }
-
-    /// Takes in what the scheduler said, until it says nothing more.
-    fn absorb<S: ResourceScheduler>(&mut self, now: Instant, scheduler: &mut S, out: &mut SchedulerOutput) {
-        let mut events = core::mem::take(&mut self.events);
-        core::mem::swap(&mut events, &mut out.attempt_events);
-        while !events.is_empty() {
-            for event in events.drain(..) {
-                self.handle_attempt_event(now, event, scheduler, out);
-            }
-            core::mem::swap(&mut events, &mut out.attempt_events);
-        }
-        self.events = events;
-    }
-
-    fn handle_attempt_event<S: ResourceScheduler>(
-        &mut self,
-        now: Instant,
-        event: AttemptEvent,
-        scheduler: &mut S,
-        out: &mut SchedulerOutput,
-    ) {
-        match event {
-            AttemptEvent::Added { attempt_id, attempt, user, is_unmanaged, keep_containers, acls } => {
-                let node_cursor = self.node_updates.cursor();
-                let session = Box::new(Session {
-                    attempt,
-                    attempt_id,
-                    user,
-                    is_unmanaged,
-                    keep_containers,
-                    acls: acls.into(),
-                    state: SessionState::Opened,
-                    is_ready: false,
-                    is_final_state_stored: false,
-                    stream: StreamRef::NONE,
-                    peer: PeerId::default(),
-                    am_rm_key_id: 0,
-                    response_id: 0,
-                    last_answer: Vec::new(),
-                    answered_up_to: 0,
-                    log: EventLog::default(),
-                    keys: KeyCounts::default(),
-                    nodes_told: NodesTold::default(),
-                    retained: Default::default(),
-                    update_errors: Vec::new(),
-                    node_cursor,
-                    status: Status::default(),
-                    enhanced_headroom: (None, (0, 0)),
-                    watch: Watch::default(),
-                    is_to_push: false,
-                    is_answer_due: false,
-                    is_held: false,
-                });
-                if !self.sessions.open(session) {
-                    note(out, format!("{attempt_id} has no session: row {} is not free", attempt.row()));
-                }
-            }
-            AttemptEvent::Ready(attempt) => self.make_ready(now, attempt),
-            AttemptEvent::Launch(launch) => self.launch(now, *launch, scheduler, out),
-            AttemptEvent::Removed(attempt) => {
-                if let Some(mut session) = self.sessions.close(attempt) {
-                    self.liveliness.forget(attempt, &mut session.watch);
-                    if let Some(due) = session.status.due {
-                        self.status_due.remove(&(due, attempt));
-                    }
-                }
-            }
-            AttemptEvent::FinalStateStored(application_id) => {
-                self.sessions.final_state_stored(application_id)
-            }
-            AttemptEvent::Granted(granted) => {
-                let attempt = granted.attempt;
-                let Some(session) = self.sessions.find(attempt) else { return };
-                if session.state == SessionState::Finishing {
-                    return scheduler.void(now, attempt, &granted.container_id, out);
-                }
-                session.keys.entry(granted.key).unsent += 1;
-                session.log.push_grant(Grant::from(granted));
-                if !session.is_held && session.log.unsent() > HOLD_AT {
-                    session.is_held = true;
-                    self.counters.held += 1;
-                    scheduler.hold_grants(attempt, true);
-                }
-                if !core::mem::replace(&mut session.is_to_push, true) {
-                    self.to_push.push(attempt);
-                }
-            }
-            AttemptEvent::Finished(finished) => self.container_finished(finished, scheduler, out),
-            AttemptEvent::NodeUpdated { node, update_type } => {
-                let identity = scheduler.node(node).map(|view| Identity {
-                    node_id: view.node_id.clone(),
-                    http_port: view.http_port,
-                    rack_name: view.rack_name.into(),
-                });
-                self.node_updates.note(node, update_type, identity);
-            }
-            // Every answer says it.
-            AttemptEvent::Priority(..) => {}
-        }
-    }
-
-    fn make_ready(&mut self, now: Instant, attempt: Attempt) {
-        if let Some(session) = self.sessions.find(attempt) {
-            session.is_ready = true;
-            self.liveliness.watch(now, attempt, &mut session.watch);
-        }
-    }
-
-    fn container_finished<S: ResourceScheduler>(
-        &mut self,
-        finished: Finished,
-        scheduler: &mut S,
-        out: &mut SchedulerOutput,
-    ) {
-        let attempt = finished.attempt;
-        let Some(session) = self.sessions.find(attempt) else { return };
-        if finished.was_restored {
-            // Not there when it could not be acquired: then it is out of the log already.
-            if let Some(grant) = session.log.forget_unsent(&finished.container_id) {
-                let count = session.keys.entry(grant.key);
-                count.unsent = count.unsent.saturating_sub(1);
-                self.counters.grants_restored += 1;
-            }
-            return;
-        }
-        if session.state == SessionState::Finishing {
-            if finished.is_on_node {
-                scheduler.acknowledge(finished.node, &finished.container_id, out);
-            }
-            return;
-        }
-        session.log.push_end(End::from(finished));
-        if !core::mem::replace(&mut session.is_to_push, true) {
-            self.to_push.push(attempt);
-        }
-    }
-
-    /// Orders an AM container from its node, with what it needs to show.
-    fn launch<S: ResourceScheduler>(
-        &mut self,
-        now: Instant,
-        launch: Launch,
-        scheduler: &S,
-        out: &mut SchedulerOutput,
-    ) {
-        let attempt = launch.attempt;
-        self.make_ready(now, attempt);
-        let Some(session) = self.sessions.find(attempt) else {
-            return note(out, format!("{} is to be launched and has no session", launch.container_id));
-        };
-        let types = scheduler.resource_types();
-        let expires_at_ms = self.writer.expires_at_ms(now);
-        let container = am_container(&launch, wire_resource(types, &launch.resource), expires_at_ms);
-        let container_token = self.keys.sign_container(&container, &session.user);
-        let am_rm_token = self.keys.sign_am_rm(session.attempt_id, attempt);
-        let order = LaunchOrder {
-            container_id: launch.container_id,
-            attempt: attempt.0,
-            user: session.user.clone(),
-            resource: types.to_resource(&launch.resource),
-            priority: launch.priority,
-            container_token: (container_token.key_id, container_token.mac),
-            expires_at_ms,
-            am_rm_token: (am_rm_token.key_id, am_rm_token.mac),
-            launch_context: launch.launch_context,
-        };
-        out.node_commands.push(NodeCommand {
-            node: launch.node,
-            order: NodeOrder::LaunchContainer(Box::new(order)),
-            is_urgent: true,
-        });
-    }
-}
-
-fn am_container(launch: &Launch, resource: heddle_wire::record::Resource, expires_at_ms: u64) -> Container {
-    let (container_id, node): (ContainerId, NodeHandle) = (launch.container_id, launch.node);
-    Container {
-        container_id,
-        node,
-        resource,
-        priority: launch.priority,
-        allocation_request_id: -1,
-        grant_number: 0,
-        execution_type: ExecutionType::Guaranteed,
-        version: 0,
-        expires_at_ms,
-        token: TokenMac { key_id: 0, mac: [0; 32] },
-    }
-}
-
-fn note(out: &mut SchedulerOutput, text: String) {
-    if out.notices.len() < NOTICES_MAX {
-        out.notices.push(text);
     }
 }

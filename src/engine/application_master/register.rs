@@ -7,6 +7,8 @@
 //! told, which fails the attempt as in YARN. Source: YARN ApplicationMasterService.registerApplicationMaster.
 //! Invariant: a call that is refused changes nothing in the session.
 
+use std::collections::BTreeSet;
+
 use heddle_wire::application_master::{RegisterApplicationMasterRequest, RegisterApplicationMasterResponse};
 use heddle_wire::limits::RETAINED_CONTAINERS_MAX;
 use heddle_wire::record::{
@@ -132,7 +134,8 @@ impl ApplicationMasterService {
             // What waits in the log is told as an event.
             session.retained.extend(scheduler.transferred_containers(attempt));
             if is_again {
-                let waiting: Vec<_> = session.log.unseen_grants().map(|grant| grant.container_id).collect();
+                let waiting: BTreeSet<_> =
+                    session.log.unseen_grants().map(|grant| grant.container_id).collect();
                 session.retained.retain(|retained| !waiting.contains(&retained.container_id));
             }
             let mut room = Room::of_frame();

@@ -35,7 +35,10 @@ impl Scheduler {
                 let Some(leaf) = self.queues.leaf_mut(queue) else { return };
                 let leaf_user = leaf.user(user, weight);
                 leaf.users[leaf_user as usize].applications += 1;
-                self.queues.count(queue, |queue| queue.applications += 1);
+                self.queues.count(queue, |queue| {
+                    queue.applications += 1;
+                    queue.submitted += 1;
+                });
                 self.apps.insert(App {
                     application_id,
                     user,
@@ -346,7 +349,7 @@ impl Scheduler {
     }
 
     /// Takes an attempt out of the lists and sums of its leaf.
-    fn leave_leaf(&mut self, row: u32) {
+    pub(super) fn leave_leaf(&mut self, row: u32) {
         let key = self.pending_key(row);
         let Some(attempt) = self.attempts.get(row) else { return };
         let (queue, leaf_user, state) = (attempt.queue, attempt.leaf_user, attempt.state);

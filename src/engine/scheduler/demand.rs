@@ -150,12 +150,14 @@ impl Scheduler {
             share.pending.add(&more);
             if let Some(leaf) = leaf {
                 leaf.pending.add(&more);
+                leaf.pending_containers += u64::from(after - before);
             }
         } else {
             let less = size.times(u64::from(before - after));
             share.pending.subtract(&less);
             if let Some(leaf) = leaf {
                 leaf.pending.subtract(&less);
+                leaf.pending_containers -= u64::from(before - after);
             }
         }
         let had_keys = share.pending_keys > 0;

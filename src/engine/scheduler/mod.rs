@@ -10,6 +10,7 @@
 //! left. Nothing on that path depends on how many nodes, containers or pending asks there are, but for logarithms.
 
 mod activation;
+mod administration;
 mod admission;
 mod ask;
 mod attempt;
@@ -20,6 +21,7 @@ mod completion;
 pub mod container;
 mod demand;
 mod doors;
+mod explain;
 pub mod face;
 pub mod limits;
 pub mod message;
@@ -29,7 +31,9 @@ mod node_index;
 mod node_table;
 mod partition;
 mod placement;
+mod query;
 mod queue;
+mod queue_usage;
 mod reservation;
 pub mod resource;
 pub mod settings;
@@ -48,6 +52,7 @@ use names::Names;
 use node_table::NodeTable;
 use partition::{Measures, Partition};
 use queue::Queues;
+pub use queue_usage::QueueUsage;
 use reservation::Reservations;
 use settings::{QueueTree, SchedulerSettings};
 pub use totals::Totals;
@@ -70,6 +75,8 @@ pub struct Scheduler {
     hosts: Names,
     racks: Names,
     users: Names,
+    /// Labels an administrator gave to nodes, also to those that are not there.
+    labels: administration::NodeLabels,
     /// By user: attempts that are not kept back, over all queues.
     running_of_user: BTreeMap<names::NameId, u32>,
     /// Granted containers their nodes have not reported.
@@ -112,6 +119,7 @@ impl Scheduler {
             hosts: Names::default(),
             racks: Names::default(),
             users: Names::default(),
+            labels: administration::NodeLabels::default(),
             running_of_user: BTreeMap::new(),
             expiries: BTreeSet::new(),
             waits: BTreeSet::new(),
@@ -149,14 +157,22 @@ impl Scheduler {
             SchedulerCommand::SignalContainer { token, container_id, command } => {
                 self.signal_container(token, container_id, command, out);
             }
-            SchedulerCommand::MoveApplication { token, .. }
-            | SchedulerCommand::Query { token, .. }
-            | SchedulerCommand::ReplaceQueues { token, .. }
-            | SchedulerCommand::AddNodeLabels { token, .. }
-            | SchedulerCommand::RemoveNodeLabels { token, .. }
-            | SchedulerCommand::ReplaceLabelsOnNodes { token, .. }
-            | SchedulerCommand::UpdateNodeResource { token, .. } => {
-                refuse(out, token, RejectCode::NotSupportedYet, "not supported yet");
+            SchedulerCommand::MoveApplication { token, application_id, queue, is_check_only } => {
+                self.move_application(now, token, application_id, &queue, is_check_only, out);
+            }
+            SchedulerCommand::Query { token, query } => self.answer_query(now, token, query, out),
+            SchedulerCommand::ReplaceQueues { token, queues } => {
+                self.replace_queues(now, token, *queues, out);
+            }
+            SchedulerCommand::AddNodeLabels { token, labels } => self.add_node_labels(token, &labels, out),
+            SchedulerCommand::RemoveNodeLabels { token, labels } => {
+                self.remove_node_labels(now, token, &labels, out);
+            }
+            SchedulerCommand::ReplaceLabelsOnNodes { token, nodes, fail_on_unknown_nodes } => {
+                self.replace_labels_on_nodes(now, token, &nodes, fail_on_unknown_nodes, out);
+            }
+            SchedulerCommand::UpdateNodeResource { token, nodes } => {
+                self.update_node_resource(now, token, &nodes, out);
             }
         }
         self.activate(now, out);

@@ -12,6 +12,7 @@ use super::container::{RmContainerEvent, RmContainerState, Transition};
 use super::face::{AttemptEvent, SchedulerOutput};
 use super::message::ApplicationEvent;
 use super::node_table::RmNode;
+use super::partition::Partition;
 use super::resource::ResourceVector;
 use super::settings::UnknownContainers;
 use crate::engine::event::{ContainerReport, NodeAdded, NodeCommand, NodeEvent, NodeOrder, Usability};
@@ -73,7 +74,11 @@ impl Scheduler {
     }
 
     fn add_node(&mut self, handle: NodeHandle, added: &NodeAdded) {
-        let label = if self.settings.distributed_labels { added.node_labels.first() } else { None };
+        let label = if self.settings.distributed_labels {
+            added.node_labels.first().map(|label| &**label)
+        } else {
+            self.labels.get(&added.host, added.port)
+        };
         let number = label.and_then(|label| self.partition_of(label)).unwrap_or(0);
         let (host, rack) = (self.hosts.hold(&added.host), self.racks.hold(&added.rack_name));
         let index = self.nodes.insert(RmNode {
@@ -102,7 +107,8 @@ impl Scheduler {
 
     /// Number of the partition of a label.
     pub(super) fn partition_of(&self, label: &str) -> Option<u16> {
-        self.partitions.iter().find(|partition| &*partition.label == label).map(|partition| partition.number)
+        let is_it = |partition: &&Partition| !partition.is_removed && &*partition.label == label;
+        self.partitions.iter().find(is_it).map(|partition| partition.number)
     }
 
     /// Adds a node to its partition's sums or takes it out. The queues' capacities follow.
@@ -110,13 +116,11 @@ impl Scheduler {
         let Some(node) = self.nodes.get_mut(index) else { return };
         let partition = &mut self.partitions[usize::from(node.partition)];
         if node.is_counted {
-            partition.total.subtract(&node.capability);
-            partition.nodes -= 1;
+            partition.count_node(&node.capability, false);
             node.is_counted = false;
         }
         if is_in && node.usability != Usability::Unhealthy {
-            partition.total.add(&node.capability);
-            partition.nodes += 1;
+            partition.count_node(&node.capability, true);
             node.is_counted = true;
         }
     }

@@ -33,6 +33,17 @@ impl NodeIndex {
         self.entries(0)
     }
 
+    /// The most there is of each type, not necessarily in one slot.
+    pub(super) fn most(&self) -> ResourceVector {
+        let top = self.levels.last().map_or(&[] as &[u64], Vec::as_slice);
+        let mut most = ResourceVector::ZERO;
+        for kind in 0..self.types {
+            let of_kind = top.iter().skip(kind).step_by(self.types).copied().max().unwrap_or(0);
+            most.set(kind, of_kind.saturating_sub(1));
+        }
+        most
+    }
+
     fn entries(&self, level: usize) -> usize {
         self.levels[level].len() / self.types
     }

@@ -14,7 +14,7 @@ use super::names::NameId;
 use super::node_index::{FANOUT, NodeIndex};
 use super::queue::{LeafUserIndex, QueueIndex, Queues};
 use super::resource::ResourceVector;
-use super::shape::{Reach, ShapeId, Shapes};
+use super::shape::{BySize, Reach, ShapeId, Shapes};
 use super::share::{LeafShare, QueueShare};
 use crate::engine::time::Instant;
 
@@ -48,6 +48,8 @@ pub(super) struct Partition {
     pub(super) label: Box<str>,
     /// Whether only asks for the label may use its nodes.
     pub(super) is_exclusive: bool,
+    /// Its label was removed from the cluster: it has no nodes, and what was asked in it waits for the label to return.
+    pub(super) is_removed: bool,
     /// Capability of its nodes, without UNHEALTHY ones.
     pub(super) total: ResourceVector,
     /// Nodes counted in it.
@@ -64,8 +66,12 @@ pub(super) struct Partition {
     pub(super) is_dirty: bool,
     /// Attempts set aside for shapes that may be looked at again.
     pub(super) restored: Vec<(ShapeId, u32)>,
+    /// Shapes for which no node could be held in this step.
+    pub(super) unreservable: Vec<ShapeId>,
     /// Reservations on its nodes.
     pub(super) reserved_nodes: u32,
+    /// How many of its counted nodes have which capability, for explanations: sizes are few.
+    sizes: BTreeMap<BySize, u32>,
     index: NodeIndex,
     /// By slot: the node.
     slots: Vec<u32>,
@@ -94,6 +100,7 @@ impl Partition {
             number,
             label: label.into(),
             is_exclusive,
+            is_removed: false,
             total: ResourceVector::ZERO,
             nodes: 0,
             usable_nodes: 0,
@@ -102,7 +109,9 @@ impl Partition {
             is_resized: false,
             is_dirty: false,
             restored: Vec::new(),
+            unreservable: Vec::new(),
             reserved_nodes: 0,
+            sizes: BTreeMap::new(),
             index: NodeIndex::new(types),
             slots: Vec::new(),
             racks: BTreeMap::new(),
@@ -263,6 +272,41 @@ impl Partition {
             self.free_groups.append(&mut of.groups);
             self.racks.remove(&rack);
         }
+    }
+
+    /// Adds a node's capability to the sums, or takes it out.
+    pub(super) fn count_node(&mut self, capability: &ResourceVector, is_in: bool) {
+        let key = BySize(capability.clone());
+        if is_in {
+            self.total.add(capability);
+            self.nodes += 1;
+            *self.sizes.entry(key).or_default() += 1;
+            return;
+        }
+        self.total.subtract(capability);
+        self.nodes -= 1;
+        if let Some(count) = self.sizes.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.sizes.remove(&key);
+            }
+        }
+    }
+
+    /// How many counted nodes could hold `size` were they empty. O(different capabilities).
+    pub(super) fn nodes_as_large(&self, calculator: Calculator, size: &ResourceVector) -> u32 {
+        let large = self.sizes.iter().filter(|(of, _)| calculator.fits_in(size, &of.0));
+        large.map(|(_, count)| *count).sum()
+    }
+
+    /// How many different capabilities its counted nodes have.
+    pub(super) fn size_count(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// The most that is free of each counting type on a node that may be given containers. O(1).
+    pub(super) fn most_free(&self) -> ResourceVector {
+        self.index.most()
     }
 
     /// The node of a slot.
@@ -493,6 +537,12 @@ impl Partition {
         let Some(leaf) = self.shares[queue as usize].leaf.as_deref_mut() else { return };
         if leaf.users.len() <= user as usize {
             leaf.user_mut(user, queues.leaf(queue).map_or(1.0, |leaf| leaf.users[user as usize].weight));
+        }
+        if is_more {
+            leaf.containers += 1;
+            leaf.short_since = None;
+        } else {
+            leaf.containers = leaf.containers.saturating_sub(1);
         }
         // Fields of the leaf are borrowed one by one from here on.
         let LeafShare { users, users_share, active_used, parked, .. } = &mut *leaf;

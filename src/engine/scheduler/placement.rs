@@ -45,6 +45,8 @@ pub(super) struct Candidate {
 enum Pick {
     /// This one.
     Found(Candidate),
+    /// This one comes first and fits nowhere: it is to hold a node before those behind it take what is free.
+    Reserve(Candidate),
     /// It has demand and its own bound keeps it back: this room is to be left for it.
     Limit(ResourceVector),
     /// Nothing.
@@ -61,11 +63,17 @@ impl Scheduler {
             }
             self.bring_back(number);
             self.fulfil(now, number, &mut left, out);
+            self.partitions[number].unreservable.clear();
             while left > 0 {
                 let total = self.partitions[number].total.clone();
-                let Pick::Found(candidate) = self.pick(now, number, 0, &total) else { break };
-                if self.place(now, number, &candidate, out) {
-                    left -= 1;
+                match self.pick(now, number, 0, &total) {
+                    Pick::Found(candidate) => {
+                        if self.place(now, number, &candidate, out) {
+                            left -= 1;
+                        }
+                    }
+                    Pick::Reserve(candidate) => self.try_reserve(now, number, &candidate),
+                    Pick::Limit(_) | Pick::Nothing => break,
                 }
             }
             if left == 0 {
@@ -92,10 +100,16 @@ impl Scheduler {
     /// The ask that comes first below a queue, among those whose shape is open.
     fn pick(&mut self, now: Instant, number: usize, queue: QueueIndex, headroom: &ResourceVector) -> Pick {
         let share = self.partitions[number].share(queue);
-        let own = share.capacity.effective_max.minus(&share.used).component_min(headroom);
+        // The root's bound is the cluster itself: what its nodes have room for, not what reservations wait for.
+        let own = if queue == 0 {
+            headroom.clone()
+        } else {
+            share.capacity.effective_max.minus(&share.used).component_min(headroom)
+        };
         if share.leaf.is_some() {
             return self.pick_in_leaf(now, number, queue, &own);
         }
+        let calculator = self.measures.calculator;
         let mut room = own;
         let mut kept: Option<ResourceVector> = None;
         for index in 0..share.children.len() {
@@ -103,11 +117,15 @@ impl Scheduler {
             let (_, child) = partition.share(queue).children[index];
             let of_child = partition.share(child);
             let may_fit = of_child.offers.meets(partition.shapes.open_any()) || of_child.open_local > 0;
-            if !may_fit || !of_child.capacity.is_accessible {
+            // What fits on no node may still be kept back by a bound, and then keeps back those behind it.
+            let may_block = !may_fit
+                && !of_child.offers.is_empty()
+                && !calculator.fits_in(partition.shapes.largest(), &room);
+            if !(may_fit || may_block) || !of_child.capacity.is_accessible {
                 continue;
             }
             match self.pick(now, number, child, &room) {
-                Pick::Found(candidate) => return Pick::Found(candidate),
+                pick @ (Pick::Found(_) | Pick::Reserve(_)) => return pick,
                 Pick::Limit(headroom) => {
                     // Siblings behind must not eat what this one waits for.
                     room.subtract(&headroom);
@@ -169,13 +187,12 @@ impl Scheduler {
                     best = Some((key, user, *shape));
                 }
             }
-            let Some(best) = best else { return Pick::Nothing };
             let mut chosen = None;
             let mut is_parked = false;
-            for (place, of) in [head, Some(best)].into_iter().enumerate() {
+            for (place, of) in [head, best].into_iter().enumerate() {
                 let Some((key, user, shape)) = of else { continue };
-                if place == 1 && head == Some(best) {
-                    break;
+                if place == 0 && head == best {
+                    continue;
                 }
                 match self.check(now, number, queue, (key.row, user, shape), room) {
                     Check::Over => {
@@ -184,14 +201,22 @@ impl Scheduler {
                         break;
                     }
                     Check::NoRoom => return Pick::Limit(room.clone()),
-                    Check::May(candidate) => chosen = Some(candidate),
+                    Check::May(candidate) => {
+                        if place == 0 && best.is_some() && self.may_reserve(number, &candidate) {
+                            return Pick::Reserve(candidate);
+                        }
+                        chosen = Some(candidate);
+                    }
                 }
             }
             if is_parked {
                 continue;
             }
             // Where head and best differ, the last one checked is the best.
-            return chosen.map_or(Pick::Nothing, Pick::Found);
+            return match (best, chosen) {
+                (Some(_), Some(candidate)) => Pick::Found(candidate),
+                _ => Pick::Nothing,
+            };
         }
     }
 
@@ -234,10 +259,12 @@ impl Scheduler {
             } else {
                 let share = partition.share(queue);
                 let own = share.capacity.effective_max.minus(&share.used);
-                if !calculator.fits_in(size, &own) {
-                    let block = LimitBlock { queue, wanted: size.clone(), since: now };
-                    if let Some(leaf) = partition.leaf_mut(queue) {
-                        leaf.limit_block = Some(block);
+                let is_own = !calculator.fits_in(size, &own);
+                let block = is_own.then(|| LimitBlock { queue, wanted: size.clone(), since: now });
+                if let Some(leaf) = partition.leaf_mut(queue) {
+                    leaf.short_since.get_or_insert(now);
+                    if block.is_some() {
+                        leaf.limit_block = block;
                     }
                 }
                 return Check::NoRoom;

@@ -22,6 +22,8 @@ pub(super) struct Queue {
     pub(super) chain: Box<[QueueIndex]>,
     /// Its children, in the order of the settings.
     pub(super) children: Vec<QueueIndex>,
+    /// Applications admitted here and below since the start, or moved here.
+    pub(super) submitted: u64,
     /// Applications here and below.
     pub(super) applications: u32,
     /// Applications here and below whose attempt counts as running: not kept back by a limit on those in parallel.

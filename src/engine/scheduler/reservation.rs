@@ -8,7 +8,7 @@
 //! for the ask that comes first. Here nothing is visited: after everything that fits was placed, the asks that come first
 //! among those that fit nowhere hold nodes, in the same order, and only where a smaller size is pending in the partition
 //! that could take the room. The node is one with as much free as possible. It is given to its ask when it has room, with
-//! no further check of limits (as in YARN). When another node has room first, the ask goes there and gives the reservation
+//! no further check of the user's limit (as in YARN); bounds of queues hold. When another node has room first, the ask goes there and gives the reservation
 //! up (YARN: `reservations-continue-look-all-nodes`). At most a tenth of a partition's nodes are held at once.
 
 use super::Scheduler;
@@ -97,8 +97,19 @@ impl Scheduler {
             if !self.measures.calculator.fits_in(&reservation.size, &node.free()) {
                 continue;
             }
+            let number = usize::from(reservation.partition);
             self.unreserve(now, index);
             let Some(attempt) = self.attempts.get(row) else { continue };
+            // The cluster may be smaller than when it was made.
+            let Some(size) = attempt.asks.get(&key).map(|ask| &ask.size) else { continue };
+            let chain = &self.queues.get(attempt.queue).chain;
+            let is_within = chain.iter().filter(|queue| **queue != 0).all(|queue| {
+                let share = self.partitions[number].share(*queue);
+                self.measures.calculator.fits_in(&share.used.plus(size), &share.capacity.effective_max)
+            });
+            if !is_within {
+                continue;
+            }
             let candidate = Candidate {
                 queue: attempt.queue,
                 user: attempt.leaf_user,
@@ -112,23 +123,43 @@ impl Scheduler {
         }
     }
 
-    /// Holds nodes for what comes first and fits nowhere.
+    /// Holds nodes for what comes first and fits nowhere, when everything that fits is placed.
     pub(super) fn reserve(&mut self, now: Instant, number: usize) {
-        let partition = &self.partitions[number];
-        let most = (partition.usable_nodes / 10).max(1);
-        let closed = partition.shapes.closed_any();
-        if closed.iter().next().is_none() {
+        if self.partitions[number].shapes.closed_any().is_empty() {
             return;
         }
-        let mut failed: Vec<ShapeId> = Vec::new();
-        while self.partitions[number].reserved_nodes < most {
+        while self.partitions[number].reserved_nodes < self.reservations_max(number) {
             let total = self.partitions[number].total.clone();
-            let Some(candidate) = self.pick_for_reservation(number, 0, &total, &failed) else { return };
-            let size = self.partitions[number].shapes.get(candidate.shape).size.clone();
-            match self.freest_node(number, &size, candidate.row) {
-                Some(node) => self.hold(now, number, &candidate, node, size),
-                None => failed.push(candidate.shape),
-            }
+            let Some(candidate) = self.pick_for_reservation(number, 0, &total) else { return };
+            self.try_reserve(now, number, &candidate);
+        }
+    }
+
+    /// Most nodes of a partition that are held at once.
+    fn reservations_max(&self, number: usize) -> u32 {
+        (self.partitions[number].usable_nodes / 10).max(1)
+    }
+
+    /// Whether an ask that comes first and fits nowhere may hold one more node.
+    pub(super) fn may_reserve(&self, number: usize, candidate: &Candidate) -> bool {
+        let partition = &self.partitions[number];
+        let shape = partition.shapes.get(candidate.shape);
+        let ask = self.attempts.get(candidate.row).and_then(|attempt| attempt.asks.get(&candidate.key));
+        !shape.is_open
+            && shape.reach == Reach::Any
+            && !candidate.gives_up_reservation
+            && partition.reserved_nodes < self.reservations_max(number)
+            && !partition.unreservable.contains(&candidate.shape)
+            && ask.is_some_and(|ask| (ask.reservations.len() as u32) < ask.count)
+            && self.has_rival(number, candidate.shape)
+    }
+
+    /// Holds a node, or remembers for this step that none can be.
+    pub(super) fn try_reserve(&mut self, now: Instant, number: usize, candidate: &Candidate) {
+        let size = self.partitions[number].shapes.get(candidate.shape).size.clone();
+        match self.freest_node(number, &size, candidate.row) {
+            Some(node) => self.hold(now, number, candidate, node, size),
+            None => self.partitions[number].unreservable.push(candidate.shape),
         }
     }
 
@@ -146,24 +177,31 @@ impl Scheduler {
         number: usize,
         queue: QueueIndex,
         headroom: &ResourceVector,
-        failed: &[ShapeId],
     ) -> Option<Candidate> {
         let partition = &self.partitions[number];
         let share = partition.share(queue);
         if !share.offers.meets(partition.shapes.closed_any()) || !share.capacity.is_accessible {
             return None;
         }
-        let room = share.capacity.effective_max.minus(&share.used).component_min(headroom);
+        // As in `placement`: the root's bound is the cluster, and a reservation takes nothing of it yet.
+        let room = if queue == 0 {
+            headroom.clone()
+        } else {
+            share.capacity.effective_max.minus(&share.used).component_min(headroom)
+        };
         let Some(leaf) = share.leaf.as_deref() else {
             let mut children = share.children.iter();
-            return children.find_map(|(_, child)| self.pick_for_reservation(number, *child, &room, failed));
+            return children.find_map(|(_, child)| self.pick_for_reservation(number, *child, &room));
         };
         let calculator = self.measures.calculator;
         let mut best: Option<(AppKey, SchedulerKey, LeafUserIndex, ShapeId)> = None;
         for bit in share.offers.iter().filter(|bit| partition.shapes.closed_any().has(*bit)) {
             let shape = partition.shapes.of_bit(bit);
             let size = &partition.shapes.get(shape).size;
-            if failed.contains(&shape) || !calculator.fits_in(size, &room) || !self.has_rival(number, shape) {
+            if partition.unreservable.contains(&shape)
+                || !calculator.fits_in(size, &room)
+                || !self.has_rival(number, shape)
+            {
                 continue;
             }
             // The first attempts are few where each has a node held already: those are bounded.
@@ -253,7 +291,8 @@ impl Scheduler {
         }
     }
 
-    fn charge_reservation(
+    /// Counts a reservation in or out: attempt, user, queues.
+    pub(super) fn charge_reservation(
         &mut self,
         (row, number): (u32, u16),
         place: (QueueIndex, LeafUserIndex),
@@ -274,6 +313,10 @@ impl Scheduler {
         if let Some(user) = partition.leaf_mut(place.0).and_then(|leaf| leaf.users.get_mut(place.1 as usize))
         {
             change(&mut user.reserved);
+        }
+        if let Some(leaf) = partition.leaf_mut(place.0) {
+            leaf.reservations =
+                if is_more { leaf.reservations + 1 } else { leaf.reservations.saturating_sub(1) };
         }
         partition.charge(&self.queues, &self.measures, place, size, is_more);
     }

@@ -27,7 +27,7 @@ pub(super) enum Reach {
 
 /// A size, in an order that has no meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct BySize(ResourceVector);
+pub(super) struct BySize(pub(super) ResourceVector);
 
 impl Ord for BySize {
     fn cmp(&self, other: &Self) -> core::cmp::Ordering {
@@ -109,7 +109,7 @@ impl ShapeSet {
     }
 
     /// Whether it is empty.
-    #[cfg(test)]
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }
@@ -144,6 +144,8 @@ pub(super) struct Shapes {
     free_bits: Vec<u32>,
     /// Shapes with attempts set aside.
     aside: BTreeSet<ShapeId>,
+    /// No size is more than this, type by type.
+    largest: ResourceVector,
 }
 
 impl Shapes {
@@ -154,6 +156,10 @@ impl Shapes {
             self.slab[id.index()].holders += 1;
             return id;
         }
+        if self.index.is_empty() {
+            self.largest = ResourceVector::ZERO;
+        }
+        self.largest = self.largest.component_max(size);
         let bit = (reach == Reach::Any).then(|| {
             self.free_bits.pop().unwrap_or_else(|| {
                 self.bits.push(ShapeId(0));
@@ -224,6 +230,12 @@ impl Shapes {
     /// The closed ones that reach any node.
     pub(super) const fn closed_any(&self) -> &ShapeSet {
         &self.closed_any
+    }
+
+    /// A bound of all sizes, type by type.
+    #[inline]
+    pub(super) const fn largest(&self) -> &ResourceVector {
+        &self.largest
     }
 
     /// The shape of a bit in use.

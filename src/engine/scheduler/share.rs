@@ -78,6 +78,14 @@ pub(super) struct LimitBlock {
 pub(super) struct LeafShare {
     /// Outstanding asks.
     pub(super) pending: ResourceVector,
+    /// Containers outstanding asks want.
+    pub(super) pending_containers: u64,
+    /// Live containers and reservations.
+    pub(super) containers: u32,
+    /// Of them, reservations.
+    pub(super) reservations: u32,
+    /// Since when the queue's or a parent's bound keeps back what comes first; a grant in the leaf ends it.
+    pub(super) short_since: Option<Instant>,
     /// AM containers.
     pub(super) am_used: ResourceVector,
     /// Users, by their index in the leaf.
