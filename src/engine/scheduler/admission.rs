@@ -160,7 +160,6 @@ impl Scheduler {
             queue,
             leaf_user,
             state: AttemptState::NotRunnable { since: now, queue: None },
-            is_unmanaged: add.am.is_none(),
             keeps_containers: add.keep_containers,
             is_held: false,
             am,

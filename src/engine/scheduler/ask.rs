@@ -55,6 +55,10 @@ pub(super) struct KeyAsk {
     pub(super) since: Instant,
     /// Since when it waits for a near node.
     pub(super) waits_since: Instant,
+    /// Since when it waits for the default partition.
+    pub(super) shared_since: Instant,
+    /// Where it is a guest: partition and shape.
+    pub(super) guest_shapes: Vec<(u16, ShapeId)>,
     /// How far that has come.
     pub(super) stage: Stage,
     /// Nodes reserved for it.

@@ -71,11 +71,6 @@ pub(super) struct App {
 }
 
 impl App {
-    /// Live containers of one attempt.
-    pub(super) fn containers_of(&self, attempt: u32) -> impl Iterator<Item = ContainerIndex> + '_ {
-        self.containers.range((attempt, 0)..=(attempt, u64::MAX)).map(|(_, index)| *index)
-    }
-
     /// A live container.
     #[inline]
     pub(super) fn container(&self, id: &ContainerId) -> Option<ContainerIndex> {
@@ -160,8 +155,6 @@ pub(super) struct AttemptRow {
     pub(super) leaf_user: LeafUserIndex,
     /// Whether it may be given containers.
     pub(super) state: AttemptState,
-    /// It has no AM container.
-    pub(super) is_unmanaged: bool,
     /// Containers of earlier attempts are its own.
     pub(super) keeps_containers: bool,
     /// Its ApplicationMaster does not come for what it was granted: nothing more is placed for it.

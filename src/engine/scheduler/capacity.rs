@@ -263,8 +263,18 @@ fn is_accessible(queue: &QueueSettings, partition: &str) -> bool {
 
 /// The number that was written, not the `f32` next to it: 33.3 and not 33.29999923706…
 pub(super) fn written(number: f32) -> f64 {
-    // The shortest text that gives the same `f32` is what a person wrote, up to 7 digits.
-    number.to_string().parse().unwrap_or(0.0)
+    // The shortest decimal that gives the same `f32` is what a person wrote. Not by way of text: user limits ask for it at
+    // every grant.
+    let exact = f64::from(number);
+    let mut scale = 1.0;
+    for _ in 0..8 {
+        let decimal = (exact * scale).round() / scale;
+        if decimal as f32 == number {
+            return decimal;
+        }
+        scale *= 10.0;
+    }
+    exact
 }
 
 fn fraction(percent: f32) -> f64 {

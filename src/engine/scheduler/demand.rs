@@ -79,10 +79,11 @@ impl Scheduler {
                     let ask = attempt.asks.entry(key).or_insert_with(|| KeyAsk {
                         since: now,
                         waits_since: now,
+                        shared_since: now,
                         ..KeyAsk::default()
                     });
                     if ask.count == 0 {
-                        (ask.since, ask.waits_since) = (now, now);
+                        (ask.since, ask.waits_since, ask.shared_since) = (now, now, now);
                     }
                     ask.size = new.size;
                     ask.partition = new.partition;
@@ -174,11 +175,13 @@ impl Scheduler {
 
     /// Registers a key with the shapes it may be placed as now; forgets a key that is done.
     pub(super) fn refresh_key(&mut self, now: Instant, row: u32, key: SchedulerKey) {
+        let has_shared_labels = self.has_shared_labels();
         let Some(attempt) = self.attempts.get_mut(row) else { return };
         let is_active = attempt.is_active();
         let Some(ask) = attempt.asks.get_mut(&key) else { return };
         let mut reaches: Vec<Reach> = Vec::new();
         let mut deadline = None;
+        let mut is_guest = false;
         // Without looking further, an ask whose every container has a node reserved waits for those nodes.
         let waits_for_node = !self.queues.tree.reservations_continue_look_all_nodes
             && !ask.reservations.is_empty()
@@ -207,6 +210,19 @@ impl Scheduler {
                 Stage::Node | Stage::Rack if ask.relax_locality => Some(any_at),
                 _ => None,
             };
+            let may_share = ask.stage == Stage::Any
+                && ask.relax_locality
+                && ask.partition == 0
+                && ask.has_no_label
+                && !ask.is_am
+                && has_shared_labels;
+            if may_share {
+                let at = ask.shared_since + self.settings.non_exclusive_delay;
+                is_guest = now >= at;
+                if !is_guest {
+                    deadline = Some(at);
+                }
+            }
         }
         if ask.deadline != deadline {
             if let Some(at) = ask.deadline {
@@ -219,6 +235,7 @@ impl Scheduler {
         }
         let (number, size) = (ask.partition, ask.size.clone());
         let before = core::mem::take(&mut ask.shapes);
+        self.set_guest(now, row, key, is_guest);
         let partition = &mut self.partitions[usize::from(number)];
         let after: Vec<ShapeId> =
             reaches.iter().map(|reach| partition.shapes.hold(now, &size, *reach)).collect();
@@ -375,23 +392,27 @@ impl Scheduler {
         };
         let key = container.key;
         let Some(attempt) = self.attempts.get_mut(row) else { return };
+        // Who used an idle node of a shared label asked for the default partition.
+        let partition = if container.ignores_exclusivity { 0 } else { container.partition };
         let ask = attempt.asks.entry(key).or_insert_with(|| KeyAsk {
-            partition: container.partition,
+            partition,
             size: container.resource.clone(),
             relax_locality: true,
             is_am: container.is_am,
+            has_no_label: partition == 0,
             since: now,
             waits_since: now,
+            shared_since: now,
             ..KeyAsk::default()
         });
-        if ask.count > 0 && (ask.size != container.resource || ask.partition != container.partition) {
+        if ask.count > 0 && (ask.size != container.resource || ask.partition != partition) {
             // The key means something else by now; what it says is what the ApplicationMaster wants.
             return;
         }
         if ask.count == 0 {
-            ask.partition = container.partition;
+            ask.partition = partition;
             ask.size = container.resource.clone();
-            ask.waits_since = now;
+            (ask.waits_since, ask.shared_since) = (now, now);
         }
         let put = |rows: &mut Vec<PlaceRow>, name: NameId| {
             if let Some(place) = rows.iter_mut().find(|place| place.name == name) {

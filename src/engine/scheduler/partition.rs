@@ -4,7 +4,7 @@
 //! Invariants: `total` is the sum of the capability of its counted nodes; every closed shape fits nowhere in it; a shape is
 //! offered by a queue exactly when a leaf at or below it wants it for a user that is below its limit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::attempt::AppKey;
 use super::calculator::{Calculator, FixedShare};
@@ -16,6 +16,7 @@ use super::queue::{LeafUserIndex, QueueIndex, Queues};
 use super::resource::ResourceVector;
 use super::shape::{BySize, Reach, ShapeId, Shapes};
 use super::share::{LeafShare, QueueShare};
+use super::sharing::Guest;
 use crate::engine::time::Instant;
 
 /// How amounts are compared, and the least container: the same everywhere.
@@ -68,6 +69,8 @@ pub(super) struct Partition {
     pub(super) restored: Vec<(ShapeId, u32)>,
     /// Shapes for which no node could be held in this step.
     pub(super) unreservable: Vec<ShapeId>,
+    /// Asks without a label that may use its idle nodes, by shape.
+    pub(super) guests: BTreeMap<ShapeId, BTreeSet<Guest>>,
     /// Reservations on its nodes.
     pub(super) reserved_nodes: u32,
     /// How many of its counted nodes have which capability, for explanations: sizes are few.
@@ -110,6 +113,7 @@ impl Partition {
             is_dirty: false,
             restored: Vec::new(),
             unreservable: Vec::new(),
+            guests: BTreeMap::new(),
             reserved_nodes: 0,
             sizes: BTreeMap::new(),
             index: NodeIndex::new(types),
@@ -313,11 +317,6 @@ impl Partition {
     #[inline]
     pub(super) fn node_at(&self, slot: usize) -> u32 {
         self.slots[slot]
-    }
-
-    /// Nodes of a rack.
-    pub(super) fn rack_nodes(&self, rack: NameId) -> u32 {
-        self.racks.get(&rack).map_or(0, |rack| rack.nodes)
     }
 
     /// What is free in a slot is less than before.

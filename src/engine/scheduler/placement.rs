@@ -80,6 +80,10 @@ impl Scheduler {
                 return;
             }
             self.reserve(now, number);
+            self.place_guests(now, number, &mut left, out);
+            if left == 0 {
+                return;
+            }
             self.partitions[number].is_dirty = false;
         }
     }
@@ -366,6 +370,7 @@ impl Scheduler {
             ask.count = ask.count.saturating_sub(1);
         }
         let after = ask.count;
+        let is_guest = !ask.guest_shapes.is_empty();
 
         attempt.last_container += 1;
         attempt.allocated += 1;
@@ -424,7 +429,16 @@ impl Scheduler {
             }));
         }
         self.change_pending(candidate.row, number, &size, before, after);
-        if after == 0 || has_places {
+        if charged == number && is_guest {
+            // The default partition serves it: it waits anew before it is a guest again.
+            self.set_guest(now, candidate.row, candidate.key, false);
+            if let Some(attempt) = self.attempts.get_mut(candidate.row)
+                && let Some(ask) = attempt.asks.get_mut(&candidate.key)
+            {
+                ask.shared_since = now;
+            }
+        }
+        if after == 0 || has_places || (charged == number && is_guest) {
             self.refresh_key(now, candidate.row, candidate.key);
         }
         if self.is_fair(candidate.queue) {

@@ -1,0 +1,302 @@
+//! What a grant costs: filling a cluster, one container for another at 90 %, and whether size matters.
+//! 100 leaves in 3 levels, 1,000 applications of 500 users, dominant share, user limits on, eight sizes.
+//! Owns: the numbers of the scheduler alone. Does not: go through frames or tokens (see `end_to_end`).
+//! Invariant: every run is counted: a step that grants less than it should fails the bench.
+
+#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::time::{Duration as Wall, Instant as Clock};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use heddle::engine::event::{NodeAdded, NodeEvent, Resource, Usability};
+use heddle::engine::scheduler::Scheduler;
+use heddle::engine::scheduler::face::{
+    Ask, AttemptEvent, Place, ResourceScheduler, SchedulerKey, SchedulerOutput,
+};
+use heddle::engine::scheduler::message::{
+    AddApplication, AddAttempt, ApplicationEvent, Attempt, SchedulerCommand,
+};
+use heddle::engine::scheduler::resource::ResourceVector;
+use heddle::engine::scheduler::settings::{
+    Calculator, Capacity, QueueSettings, QueueTree, SchedulerSettings,
+};
+use heddle::engine::time::Instant;
+use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, NodeHandle};
+
+const KEY: SchedulerKey = SchedulerKey { priority: 0, allocation_request_id: -1 };
+
+/// Five, four and five children: 100 leaves.
+fn queues() -> QueueTree {
+    let mut tree = QueueTree::default();
+    tree.queues.truncate(1);
+    let mut level = vec![0u32];
+    for width in [5u32, 4, 5] {
+        let mut next = Vec::new();
+        for parent in level {
+            for child in 0..width {
+                let path = format!("{}.q{child}", tree.queues[parent as usize].path);
+                let mut queue =
+                    QueueSettings::leaf(&path, Some(parent), Capacity::Percent(100.0 / width as f32));
+                queue.is_leaf = next.len() < usize::MAX && width == 5 && parent != 0;
+                queue.minimum_user_limit_percent = 25.0;
+                queue.user_limit_factor = Some(2.0);
+                queue.maximum_applications = Some(100);
+                tree.queues.push(queue);
+                next.push(tree.queues.len() as u32 - 1);
+            }
+        }
+        level = next;
+    }
+    tree
+}
+
+struct Cluster {
+    scheduler: Scheduler,
+    out: SchedulerOutput,
+    attempts: Vec<Attempt>,
+    live: Vec<(Attempt, ContainerId)>,
+}
+
+impl Cluster {
+    fn new(nodes: u32) -> Self {
+        let tree = queues();
+        let leaves: Vec<String> =
+            tree.queues.iter().filter(|queue| queue.is_leaf).map(|queue| queue.path.to_string()).collect();
+        assert_eq!(leaves.len(), 100);
+        let settings = SchedulerSettings {
+            queues: tree,
+            calculator: Calculator::Dominant,
+            minimum_allocation: ResourceVector::new(1_024, 1),
+            maximum_allocation: ResourceVector::new(64 * 1_024, 32),
+            ..SchedulerSettings::default()
+        };
+        let mut out = SchedulerOutput::default();
+        let mut scheduler = Scheduler::new(settings);
+        for row in 0..nodes {
+            let added = NodeAdded {
+                host: format!("n{row}").into(),
+                port: 1,
+                http_port: 2,
+                rack_name: format!("r{}", row / 40).into(),
+                node_labels: Box::default(),
+            };
+            let event = NodeEvent {
+                added: Some(Box::new(added)),
+                usability: Some(Usability::Usable),
+                capability: Some(Resource {
+                    memory_mb: 64 * 1_024,
+                    virtual_cores: 32,
+                    ..Resource::default()
+                }),
+                ..NodeEvent::new(NodeHandle::new(0, row, 1))
+            };
+            scheduler.handle_node_event(Instant::ZERO, event, &mut out);
+            if row == 0 {
+                // Capacities follow the size once per event: the applications come first, to keep the setup short.
+                out.attempt_events.clear();
+            }
+        }
+        let mut attempts = Vec::new();
+        for id in 1..=1_000u32 {
+            let application_id = ApplicationId { cluster_timestamp: 1, id };
+            let leaf = (id as usize - 1) % leaves.len();
+            let user = format!("u{leaf}_{}", id as usize / leaves.len() % 5);
+            let add = AddApplication {
+                application_id,
+                user: user.into(),
+                queue: leaves[leaf].as_str().into(),
+                priority: None,
+                node_label_expression: None,
+                submit_time_ms: u64::from(id),
+            };
+            scheduler.handle_command(
+                Instant::ZERO,
+                SchedulerCommand::AddApplication(Box::new(add)),
+                &mut out,
+            );
+            let add = AddAttempt {
+                attempt_id: ApplicationAttemptId { application_id, attempt_id: 1 },
+                am: None,
+                transfer_from_previous: false,
+                keep_containers: false,
+                acls: Vec::new(),
+            };
+            scheduler.handle_command(Instant::ZERO, SchedulerCommand::AddAttempt(Box::new(add)), &mut out);
+            match out.application_events.last() {
+                Some(ApplicationEvent::AttemptAdded { attempt, .. }) => attempts.push(*attempt),
+                other => panic!("{other:?}"),
+            }
+        }
+        out.attempt_events.clear();
+        out.application_events.clear();
+        Self { scheduler, out, attempts, live: Vec::new() }
+    }
+
+    /// One of eight sizes, by application.
+    fn size(place: usize) -> ResourceVector {
+        ResourceVector::new(1_024 * (1 + place as u64 % 4), 1 + (place as u64 / 4) % 2)
+    }
+
+    fn ask(&mut self, count: u32) {
+        for (place, attempt) in self.attempts.iter().enumerate() {
+            let count = self.scheduler.outstanding(*attempt, KEY) + count;
+            let ask = Ask {
+                key: KEY,
+                place: Place::Any,
+                capability: Self::size(place),
+                count,
+                relax_locality: true,
+                node_label: None,
+            };
+            self.scheduler.update_ask(Instant::ZERO, *attempt, &ask);
+        }
+    }
+
+    /// Places until nothing is left to place, or `most` were granted.
+    fn schedule(&mut self, most: usize) -> usize {
+        let mut granted = 0;
+        while granted < most && self.scheduler.wants_to_schedule() {
+            self.scheduler.schedule(Instant::ZERO, &mut self.out);
+            for event in self.out.attempt_events.drain(..) {
+                if let AttemptEvent::Granted(grant) = event {
+                    self.live.push((grant.attempt, grant.container_id));
+                    granted += 1;
+                }
+            }
+        }
+        granted
+    }
+
+    fn used(&self) -> f64 {
+        let totals = self.scheduler.totals();
+        (totals.used_memory_mb as f64 / totals.memory_mb as f64)
+            .max(totals.used_virtual_cores as f64 / totals.virtual_cores as f64)
+    }
+
+    /// Fills to a share of the cluster, evenly.
+    fn fill(&mut self, share: f64) {
+        while self.used() < share {
+            self.ask(2);
+            assert!(self.schedule(usize::MAX) > 0, "full at {}", self.used());
+        }
+    }
+}
+
+/// Time for `count` grants into free room.
+fn filling(cluster: &mut Cluster, count: u64) -> Wall {
+    let each = (count / cluster.attempts.len() as u64).max(1) as u32;
+    cluster.ask(each);
+    let begin = Clock::now();
+    let granted = cluster.schedule(usize::MAX);
+    let took = begin.elapsed();
+    assert_eq!(granted as u64, u64::from(each) * cluster.attempts.len() as u64);
+    // Per grant, whatever the count was rounded to.
+    took * u32::try_from(count).unwrap() / u32::try_from(granted).unwrap()
+}
+
+/// Time for `count` times: one container ends, the application asks for one more, which is placed.
+fn exchanging(cluster: &mut Cluster, count: u64) -> Wall {
+    let mut order: BTreeMap<ContainerId, usize> = BTreeMap::new();
+    let attempts = cluster.attempts.clone();
+    for (place, attempt) in attempts.iter().enumerate() {
+        for (of, container) in &cluster.live {
+            if of == attempt && order.len() < 4_096 {
+                order.insert(*container, place);
+            }
+        }
+        if order.len() >= 4_096 {
+            break;
+        }
+    }
+    let mut slots: Vec<usize> = (0..cluster.live.len()).collect();
+    // A fixed stride visits containers of all applications and nodes.
+    let stride = 7_919 % cluster.live.len().max(1);
+    let mut at = 0;
+    let places: BTreeMap<Attempt, usize> =
+        attempts.iter().enumerate().map(|(place, attempt)| (*attempt, place)).collect();
+    slots.truncate(0);
+    let begin = Clock::now();
+    for _ in 0..count {
+        at = (at + stride) % cluster.live.len();
+        let (attempt, container) = cluster.live.swap_remove(at);
+        cluster.scheduler.release(Instant::ZERO, attempt, &container, &mut cluster.out);
+        let ask = Ask {
+            key: KEY,
+            place: Place::Any,
+            capability: Cluster::size(places[&attempt]),
+            count: 1,
+            relax_locality: true,
+            node_label: None,
+        };
+        cluster.scheduler.update_ask(Instant::ZERO, attempt, &ask);
+        assert_eq!(cluster.schedule(1), 1);
+    }
+    begin.elapsed()
+}
+
+/// Time for `count` times: the cluster is full, every application wants more, one container ends, another is granted.
+fn handing_on(cluster: &mut Cluster, count: u64) -> Wall {
+    let stride = 7_919;
+    let mut at = 0;
+    let mut granted = 0;
+    let begin = Clock::now();
+    for _ in 0..count {
+        at = (at + stride) % cluster.live.len();
+        let (attempt, container) = cluster.live.swap_remove(at);
+        cluster.scheduler.release(Instant::ZERO, attempt, &container, &mut cluster.out);
+        granted += cluster.schedule(usize::MAX) as u64;
+    }
+    let took = begin.elapsed();
+    assert!(granted * 2 >= count, "{granted} of {count}");
+    took
+}
+
+fn schedule(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("schedule");
+    group.throughput(Throughput::Elements(1)).sample_size(10);
+    let fresh = |nodes: u32, share: f64, count: u64, time: fn(&mut Cluster, u64) -> Wall| {
+        let mut left = count;
+        let mut took = Wall::ZERO;
+        while left > 0 {
+            let part = left.min(100_000);
+            let mut cluster = Cluster::new(nodes);
+            cluster.fill(share);
+            took += time(&mut cluster, part);
+            left -= part;
+        }
+        took
+    };
+    group.bench_function("fill/10k_nodes", |bencher| {
+        bencher.iter_custom(|count| fresh(10_000, 0.0, count, filling));
+    });
+    let mut at_90 = Cluster::new(10_000);
+    at_90.fill(0.9);
+    group.bench_function("exchange_at_90/10k_nodes", |bencher| {
+        bencher.iter_custom(|count| exchanging(&mut at_90, count));
+    });
+    at_90.ask(100);
+    at_90.schedule(usize::MAX);
+    group.bench_function("hand_on_when_full/10k_nodes", |bencher| {
+        bencher.iter_custom(|count| handing_on(&mut at_90, count));
+    });
+    drop(at_90);
+    let mut small = Cluster::new(1_000);
+    small.fill(0.01);
+    group.bench_function("exchange/1k_nodes_empty", |bencher| {
+        bencher.iter_custom(|count| exchanging(&mut small, count));
+    });
+    let mut large = Cluster::new(100_000);
+    while large.live.len() < 1_000_000 {
+        large.ask(20);
+        assert!(large.schedule(usize::MAX) > 0);
+    }
+    group.bench_function("exchange/100k_nodes_1m_containers", |bencher| {
+        bencher.iter_custom(|count| exchanging(&mut large, count));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, schedule);
+criterion_main!(benches);

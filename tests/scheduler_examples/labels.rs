@@ -1,0 +1,61 @@
+//! Node labels: E23.
+
+use heddle::engine::time::Duration;
+use heddle_wire::record::NodeHandle;
+
+use crate::cluster::{Cluster, settings, tree};
+
+/// Four full nodes without a label, and one idle node of a label.
+fn cluster(is_exclusive: bool) -> Cluster {
+    let mut settings = settings(tree(&[("root.a", 100.0, 100.0)]));
+    settings.node_labels.insert("x".into(), is_exclusive);
+    settings.node_labels_enabled = true;
+    settings.distributed_labels = true;
+    let mut cluster = Cluster::new(settings);
+    for row in 0..4 {
+        cluster.register(NodeHandle::new(0, row, 1), "r0", 1, 10);
+    }
+    cluster.register_with(NodeHandle::new(0, 4, 1), "r0", 2, 10, &["x"]);
+    cluster
+}
+
+/// YARN counts passed opportunities up to the number of nodes; here the wait is a time.
+#[test]
+fn e23_an_ask_without_label_uses_idle_nodes_of_a_shared_label_after_a_wait() {
+    let mut cluster = cluster(false);
+    let app = cluster.submit(1, "u", "a");
+    cluster.ask(app, 1, 6);
+    assert_eq!(cluster.schedule().len(), 4);
+    cluster.advance(Duration::from_millis(4_999));
+    assert!(cluster.schedule().is_empty());
+    cluster.advance(Duration::from_millis(1));
+    let granted = cluster.schedule();
+    assert_eq!(granted.len(), 2);
+    assert!(granted.iter().all(|granted| granted.node == NodeHandle::new(0, 4, 1)));
+    // What is lost before it was acquired is asked for in the default partition again.
+    cluster.lose(NodeHandle::new(0, 4, 1));
+    assert_eq!(cluster.scheduler.totals().pending_memory_mb, 2 * 1_024);
+    cluster.register(NodeHandle::new(0, 5, 1), "r0", 2, 10);
+    assert_eq!(cluster.schedule().len(), 2);
+    cluster.remove(1);
+    cluster.schedule();
+    let totals = cluster.scheduler.totals();
+    assert_eq!((totals.used_memory_mb, totals.pending_memory_mb), (0, 0));
+}
+
+#[test]
+fn e23_an_exclusive_label_is_never_shared_and_an_am_container_never_a_guest() {
+    let mut exclusive = cluster(true);
+    let app = exclusive.submit(1, "u", "a");
+    exclusive.ask(app, 1, 5);
+    assert_eq!(exclusive.schedule().len(), 4);
+    exclusive.advance(Duration::from_secs(3_600));
+    assert!(exclusive.schedule().is_empty());
+
+    let mut shared = cluster(false);
+    shared.submit_with(1, "u", "a", None, Some(2));
+    shared.schedule();
+    shared.advance(Duration::from_secs(3_600));
+    shared.schedule();
+    assert!(shared.am_containers().is_empty(), "2 GB are free on the labelled node only");
+}
