@@ -310,6 +310,11 @@ impl Seen {
         }
         for status in &answer.completed_container_statuses {
             let id = status.container_id;
+            // Containers of earlier attempts may end under this one.
+            let is_own = self.handles.get(&key) == Some(&id.application_attempt_id);
+            if is_own && !self.granted.contains_key(&(key, id)) {
+                return Err(format!("{id} is told to have ended and was never granted"));
+            }
             match self.ended.insert((key, id), number) {
                 None => {}
                 Some(before) if before == number => tally.hit(Happening::EventRepeated),
@@ -351,13 +356,6 @@ impl World {
             (counters.lost, "lost"),
             (counters.wrong_ids, "answered with wrong ids"),
             (counters.unexpected, "not to be understood"),
-            // A grant that is taken back keeps the number of its event, as an end.
-            (
-                counters
-                    .unknown_completions
-                    .saturating_sub(self.rm.scheduling.application_master().counters().grants_voided),
-                "ended that were never granted",
-            ),
         ];
         match wrong.iter().find(|(count, _)| *count > 0) {
             Some((count, what)) => Err(format!("{count} containers or frames {what}: {:?}", counters.texts)),
