@@ -19,8 +19,8 @@ use heddle_wire::application_client::{
 use heddle_wire::application_master::{AllocateRequest, FinishApplicationMasterRequest};
 use heddle_wire::record::{
     ApplicationAttemptId, ApplicationId, ApplicationSubmissionContext, ApplicationTimeoutType,
-    ApplicationTimeoutUpdate, ContainerLaunchContext, FinalApplicationStatus, NodeId, NodeIdToLabels, NodeLabel, Resource,
-    SignalContainerCommand, TokenMac,
+    ApplicationTimeoutUpdate, ContainerLaunchContext, FinalApplicationStatus, NodeId, NodeIdToLabels,
+    NodeLabel, Resource, SignalContainerCommand, TokenMac,
 };
 use heddle_wire::{Flags, Opcode, write_frame};
 
@@ -108,7 +108,10 @@ impl World {
             Act::UpdateTimeout => {
                 self.seen.touch(application_id);
                 let expires_at_ms = RM_IDENTIFIER + self.now_us / 1_000 + self.chance.between(1, 8_000);
-                let update = ApplicationTimeoutUpdate { timeout_type: ApplicationTimeoutType::Lifetime, expires_at_ms };
+                let update = ApplicationTimeoutUpdate {
+                    timeout_type: ApplicationTimeoutType::Lifetime,
+                    expires_at_ms,
+                };
                 let request =
                     UpdateApplicationTimeoutsRequest { application_id, application_timeouts: vec![update] };
                 ask!(self, UpdateApplicationTimeouts, 0, request)?;
@@ -302,7 +305,8 @@ impl World {
         if self.plan.acts.contains(&Act::ReplaceQueues) {
             self.put_queues(self.plan.scheduler.queues.clone());
         }
-        for node in (0..self.plan.nodes).filter(|node| !self.killed_nodes.contains(node)).collect::<Vec<_>>() {
+        for node in (0..self.plan.nodes).filter(|node| !self.killed_nodes.contains(node)).collect::<Vec<_>>()
+        {
             if self.plan.acts.contains(&Act::ReplaceLabels) {
                 self.replace_labels(node, None)?;
             }

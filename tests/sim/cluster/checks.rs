@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use heddle::engine::application::{ApplicationReply, StoreOperation};
 use heddle::engine::application::message::UpdatePurpose;
+use heddle::engine::application::{ApplicationReply, StoreOperation};
 use heddle::engine::batch::StreamRef;
 use heddle::engine::event::{NodeCommand, NodeOrder};
 use heddle::engine::scheduler::message::ApplicationEvent;
@@ -43,7 +43,8 @@ pub(crate) struct Seen {
     ended: BTreeMap<(u64, ContainerId), u64>,
     /// ApplicationMasters that were launched, with container and node.
     pub(super) masters: BTreeMap<ApplicationAttemptId, Option<(ContainerId, NodeHandle)>>,
-    removed: u64,
+    /// Attempts the scheduler has removed: nobody has to be told of their containers any more.
+    gone: BTreeSet<ApplicationAttemptId>,
     admin: BTreeMap<u64, Opcode>,
     expired: Vec<ApplicationAttemptId>,
 }
@@ -67,7 +68,7 @@ impl Seen {
             granted: BTreeMap::new(),
             ended: BTreeMap::new(),
             masters: BTreeMap::new(),
-            removed: 0,
+            gone: BTreeSet::new(),
             admin: BTreeMap::new(),
             expired: Vec::new(),
         }
@@ -85,8 +86,9 @@ impl Seen {
         self.masters.insert(attempt, container);
     }
 
-    pub(super) const fn removed(&mut self, _id: &ContainerId) {
-        self.removed += 1;
+    /// Whether an attempt has ended for the scheduler.
+    pub(super) fn is_gone(&self, attempt: &ApplicationAttemptId) -> bool {
+        self.gone.contains(attempt)
     }
 
     pub(super) fn granted(&self) -> impl Iterator<Item = ContainerId> {
@@ -137,11 +139,7 @@ impl Seen {
     }
 
     /// A client is answered: nothing is told that is not stored.
-    pub(super) fn client_answered(
-        &mut self,
-        bytes: &[u8],
-        tally: &mut Tally,
-    ) -> Result<(), String> {
+    pub(super) fn client_answered(&mut self, bytes: &[u8], tally: &mut Tally) -> Result<(), String> {
         let frame = Frame::from_slice(bytes).map_err(|error| error.to_string())?;
         if frame.header.flags.is_reject() {
             return Ok(());
@@ -169,7 +167,10 @@ impl Seen {
                 let stored = self.finals.get(&id);
                 if stored != Some(&expected) {
                     let state = report.state;
-                    return Err(format!("application {} is shown {state:?}, stored is {stored:?}", short(&id)));
+                    return Err(format!(
+                        "application {} is shown {state:?}, stored is {stored:?}",
+                        short(&id)
+                    ));
                 }
             }
             Opcode::GetQueueInfo | Opcode::GetContainers | Opcode::ExplainApplication => {
@@ -217,6 +218,9 @@ impl Seen {
                 }
                 self.handles.insert(attempt.0, *attempt_id);
             }
+            ApplicationEvent::AttemptRemoved { attempt_id, .. } => {
+                self.gone.insert(*attempt_id);
+            }
             ApplicationEvent::Expired { attempt_id } => {
                 tally.hit(Happening::MasterExpired);
                 self.expired.push(*attempt_id);
@@ -240,14 +244,13 @@ impl Seen {
         }
         let is_foreign = Link::of(stream) == Link::Admin;
         if header.flags.is_reject() {
-            let reject = message::decode_reject(header.opcode, frame.body()).map_err(|error| error.to_string())?;
+            let reject =
+                message::decode_reject(header.opcode, frame.body()).map_err(|error| error.to_string())?;
             let code = RejectCode::from_number(reject.code);
             let is_expected = match code {
                 Some(RejectCode::ApplicationAttemptNotFound) => true,
-                // An answer was lost, and the same is said again.
-                Some(RejectCode::InvalidApplicationMasterRequest) => {
-                    header.opcode == Opcode::RegisterApplicationMaster
-                }
+                // An answer was lost, and the same is said again; or its attempt has ended meanwhile.
+                Some(RejectCode::InvalidApplicationMasterRequest) => header.opcode != Opcode::Allocate,
                 // A frame of the stream before came in between.
                 Some(RejectCode::InvalidToken) => tally.count(Happening::LateFromOldStream) > 0,
                 Some(code) => code.is_retryable(),
@@ -267,8 +270,10 @@ impl Seen {
             Opcode::FinishApplicationMaster => {
                 let answer: FinishApplicationMasterResponse =
                     decode(frame.body()).map_err(|error| error.to_string())?;
-                let id = self.handles.get(&header.routing_key).map(|attempt| attempt.application_id);
-                match id {
+                // An unmanaged one is let go at once.
+                let attempt = self.handles.get(&header.routing_key);
+                let attempt = attempt.filter(|attempt| matches!(self.masters.get(*attempt), Some(Some(_))));
+                match attempt.map(|attempt| attempt.application_id) {
                     Some(id) if answer.is_unregistered && !self.finals.contains_key(&id) => {
                         Err(format!("application {} is unregistered and its end not stored", short(&id)))
                     }
@@ -297,12 +302,19 @@ impl Seen {
             match self.granted.insert((key, id), number) {
                 None => tally.hit(if is_push { Happening::GrantPushed } else { Happening::Granted }),
                 Some(before) if before == number => tally.hit(Happening::EventRepeated),
-                Some(before) => return Err(format!("{id} is granted as event {before} and again as {number}")),
+                Some(before) => {
+                    return Err(format!("{id} is granted as event {before} and again as {number}"));
+                }
             }
             number += 1;
         }
         for status in &answer.completed_container_statuses {
             let id = status.container_id;
+            // Containers of earlier attempts may end under this one.
+            let is_own = self.handles.get(&key) == Some(&id.application_attempt_id);
+            if is_own && !self.granted.contains_key(&(key, id)) {
+                return Err(format!("{id} is told to have ended and was never granted"));
+            }
             match self.ended.insert((key, id), number) {
                 None => {}
                 Some(before) if before == number => tally.hit(Happening::EventRepeated),
@@ -318,7 +330,10 @@ impl World {
     /// After every step of the scheduler.
     pub(super) fn check_scheduler(&mut self) -> Result<(), String> {
         let scheduler = self.rm.scheduling.scheduler();
-        if let Some(first) = scheduler.inconsistencies().first() {
+        // Walks everything: after some of the steps, and at the end.
+        if self.now_us.is_multiple_of(4)
+            && let Some(first) = scheduler.inconsistencies().first()
+        {
             return Err(format!("the scheduler's sums do not agree: {first}"));
         }
         let totals = scheduler.totals();
@@ -341,7 +356,6 @@ impl World {
             (counters.lost, "lost"),
             (counters.wrong_ids, "answered with wrong ids"),
             (counters.unexpected, "not to be understood"),
-            (counters.unknown_completions, "ended that were never granted"),
         ];
         match wrong.iter().find(|(count, _)| *count > 0) {
             Some((count, what)) => Err(format!("{count} containers or frames {what}: {:?}", counters.texts)),
@@ -400,6 +414,9 @@ impl World {
 
     /// At rest: what came of it all.
     pub(super) fn check_end(&mut self) -> Result<(), String> {
+        if let Some(first) = self.rm.scheduling.scheduler().inconsistencies().first() {
+            return Err(format!("at rest the scheduler's sums do not agree: {first}"));
+        }
         let counters = self.rm.manager.counters();
         let kept: u32 = counters.applications_by_state[5..].iter().sum();
         let most = self.plan.application.max_completed_applications;

@@ -34,7 +34,8 @@ const STORY_SHOWN: usize = 40;
 
 /// Runs a seed; a violation, or a panic of anything that takes part, becomes a text that says how to repeat it.
 fn run(seed: u64) -> Result<Outcome, String> {
-    let repeat = format!("repeat with: SIM_SEED={seed} cargo test --test sim -- --nocapture cluster::one_seed");
+    let repeat =
+        format!("repeat with: SIM_SEED={seed} cargo test --test sim -- --nocapture cluster::one_seed");
     match catch_unwind(AssertUnwindSafe(|| World::run(seed, false))) {
         Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err((text, _))) => Err(format!("seed {seed}: {text}\n{repeat}")),

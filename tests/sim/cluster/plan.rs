@@ -155,8 +155,8 @@ fn queues(chance: &mut Chance) -> QueueTree {
         }
         queue.user_limit_factor = *chance.pick(&[None, Some(4.0)]);
         queue.minimum_user_limit_percent = *chance.pick(&[25.0, 100.0]);
-        queue.application_order = *chance
-            .pick(&[ApplicationOrder::Fifo, ApplicationOrder::Fair { size_based_weight: false }]);
+        queue.application_order =
+            *chance.pick(&[ApplicationOrder::Fifo, ApplicationOrder::Fair { size_based_weight: false }]);
         queue.placement = *chance.pick(&[NodePlacement::Spread, NodePlacement::BinPack]);
         queue.accessible_node_labels = None;
         queue.acl_submit_applications = Acl::all();

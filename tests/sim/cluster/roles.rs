@@ -190,12 +190,13 @@ const fn instant(now_us: u64) -> Instant {
 }
 
 impl World {
-    fn caller(&self, link: Link) -> Caller {
-        let caller = |number: u64, name: &str, is_admin| Caller { peer: PeerId(number), name: name.into(), is_admin };
+    /// Whose certificate a peer's frames come under.
+    pub(super) fn caller(&self, link: Link) -> Caller {
+        let caller =
+            |number: u64, name: &str, is_admin| Caller { peer: PeerId(number), name: name.into(), is_admin };
         match link {
             Link::Node(node) => caller(100 + u64::from(node), "node", false),
             Link::Master(slot) => {
-                // A stream that outlived its ApplicationMaster is still its user's.
                 let user = self.masters.am(slot).map_or("ada", |am| &*am.spec().user);
                 caller(if user == "ada" { 1 } else { 2 }, user, false)
             }
@@ -208,7 +209,12 @@ impl World {
     }
 
     /// A frame arrives at the ResourceManager: to the role that has to answer it.
-    pub(super) fn take_frame(&mut self, link: Link, stream: StreamRef, bytes: Vec<u8>) -> Result<(), String> {
+    pub(super) fn take_frame(
+        &mut self,
+        caller: Caller,
+        stream: StreamRef,
+        bytes: Vec<u8>,
+    ) -> Result<(), String> {
         let header = Frame::from_slice(&bytes).map_err(|error| error.to_string())?.header;
         let shards = self.rm.shards.len() as u64;
         let role = match (header.opcode.protocol(), header.opcode) {
@@ -219,7 +225,6 @@ impl World {
             (Protocol::ApplicationMaster, _) => Role::Scheduler,
             _ => Role::Application,
         };
-        let caller = self.caller(link);
         let incoming = Incoming { bytes, stream, caller };
         match role {
             Role::Shard(shard) => self.rm.shards[shard].inbox.waiting.push_back(incoming),
@@ -458,6 +463,13 @@ impl World {
         if fails {
             self.tally.hit(Happening::StoreFailed);
             group.iter().for_each(|operation| events.extend(failed(operation)));
+            for event in &events {
+                match event {
+                    StoreEvent::ApplicationSaved { application_id, .. } => self.seen.touch(*application_id),
+                    StoreEvent::AttemptSaved { attempt_id, .. } => self.seen.touch(attempt_id.application_id),
+                    _ => {}
+                }
+            }
         } else {
             self.rm.store.apply(&group, &mut events);
             group.iter().for_each(|operation| self.seen.stored(operation));

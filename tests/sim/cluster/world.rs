@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use heddle::engine::batch::StreamRef;
+use heddle::engine::batch::{Caller, StreamRef};
 use heddle_loadgen::application::{AmFleet, AmFleetSpec, ClientSpec, SimulatedClient};
 use heddle_loadgen::fleet::{Capacities, Fleet, FleetSpec};
 use heddle_wire::Opcode;
@@ -30,7 +30,7 @@ const CLIENTS_MAX: usize = 4;
 const REST_US_MAX: u64 = 240_000_000;
 const STEPS_MAX: u64 = 600_000;
 /// Lines kept of the story.
-const STORY_MAX: usize = 400;
+const STORY_MAX: usize = 2_000;
 
 /// A path between a peer and the ResourceManager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,7 +73,7 @@ impl Link {
 
 #[derive(Debug)]
 pub(super) enum Event {
-    ToRm { link: Link, generation: u32, bytes: Vec<u8> },
+    ToRm { link: Link, generation: u32, caller: Caller, bytes: Vec<u8> },
     FromRm { link: Link, generation: u32, bytes: Vec<u8> },
     Step(Role),
     Tick,
@@ -245,7 +245,9 @@ impl World {
 
     fn handle(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::ToRm { link, generation, bytes } => self.arrive_at_rm(link, generation, bytes),
+            Event::ToRm { link, generation, caller, bytes } => {
+                self.arrive_at_rm(link, generation, caller, bytes)
+            }
             Event::FromRm { link, generation, bytes } => self.arrive_at_peer(link, generation, &bytes),
             Event::Step(role) => self.step(role),
             Event::Tick => {
@@ -300,7 +302,7 @@ impl World {
             if story.len() == STORY_MAX {
                 story.pop_front();
             }
-            let line: String = line.chars().take(1_000).collect();
+            let line: String = line.chars().take(6_000).collect();
             story.push_back(format!("{now_us:>10} {line}"));
         }
     }
@@ -315,12 +317,13 @@ impl World {
             return Err(format!("{link:?} is one too many"));
         }
         self.absorb(&bytes);
+        let caller = self.caller(link);
         let Self { node_paths, stream_paths, chance, coverage, .. } = self;
         let paths = if matches!(link, Link::Node(_)) { node_paths } else { stream_paths };
         let generation = paths.generation(link.index());
         let copies = paths.send(self.now_us, link.index(), Direction::ToRm, chance, coverage)?;
         for at_us in copies.into_iter().flatten() {
-            let event = Event::ToRm { link, generation, bytes: bytes.clone() };
+            let event = Event::ToRm { link, generation, caller: caller.clone(), bytes: bytes.clone() };
             self.after(at_us - self.now_us, event);
         }
         Ok(())
@@ -363,7 +366,13 @@ impl World {
         self.hash = hash;
     }
 
-    fn arrive_at_rm(&mut self, link: Link, generation: u32, bytes: Vec<u8>) -> Result<(), String> {
+    fn arrive_at_rm(
+        &mut self,
+        link: Link,
+        generation: u32,
+        caller: Caller,
+        bytes: Vec<u8>,
+    ) -> Result<(), String> {
         let is_alive = self.paths(link).arrive(link.index(), generation);
         if !is_alive {
             // Another net thread may still have it in its hands when the next connection's frames are read.
@@ -375,7 +384,7 @@ impl World {
             }
             self.tally.hit(Happening::LateFromOldStream);
         }
-        self.take_frame(link, link.stream(generation), bytes)
+        self.take_frame(caller, link.stream(generation), bytes)
     }
 
     fn arrive_at_peer(&mut self, link: Link, generation: u32, bytes: &[u8]) -> Result<(), String> {
@@ -506,8 +515,9 @@ impl World {
                 self.masters.container_killed(id);
             }
             for id in &handover.removed {
-                self.masters.container_removed(id);
-                self.seen.removed(id);
+                if !self.seen.is_gone(&id.application_attempt_id) {
+                    self.masters.container_removed(id);
+                }
             }
         }
     }
@@ -581,4 +591,3 @@ fn frames(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     }
     Ok(found)
 }
-
