@@ -11,7 +11,9 @@ use heddle::engine::batch::StreamRef;
 use heddle::engine::event::{NodeCommand, NodeOrder};
 use heddle::engine::scheduler::message::ApplicationEvent;
 use heddle_wire::application_client::GetApplicationReportResponse;
-use heddle_wire::application_master::{AllocateResponse, FinishApplicationMasterResponse};
+use heddle_wire::application_master::{
+    AllocateResponse, FinishApplicationMasterResponse, RegisterApplicationMasterResponse,
+};
 use heddle_wire::frame::Frame;
 use heddle_wire::record::{
     ApplicationAttemptId, ApplicationId, ContainerId, FinalApplicationStatus, NodeHandle,
@@ -267,6 +269,14 @@ impl Seen {
         }
         match header.opcode {
             Opcode::Allocate => self.events(&frame, false, tally),
+            Opcode::RegisterApplicationMaster => {
+                let answer: RegisterApplicationMasterResponse =
+                    decode(frame.body()).map_err(|error| error.to_string())?;
+                if !answer.containers_from_previous_attempts.is_empty() {
+                    tally.hit(Happening::ContainersKept);
+                }
+                Ok(())
+            }
             Opcode::FinishApplicationMaster => {
                 let answer: FinishApplicationMasterResponse =
                     decode(frame.body()).map_err(|error| error.to_string())?;
@@ -447,7 +457,8 @@ impl World {
             return Err(format!("{} wrong tokens", fleet.tokens_wrong));
         }
         let masters = self.masters.counters();
-        self.tally.add(Happening::GrantVoided, masters.voided);
+        self.tally
+            .add(Happening::GrantVoided, self.rm.scheduling.application_master().counters().grants_voided);
         self.tally.add(Happening::EventGap, masters.gaps);
         self.tally.add(Happening::ContainerLost, masters.aborted);
         self.tally.add(Happening::ContainerReleased, masters.released);
