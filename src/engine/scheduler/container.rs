@@ -92,33 +92,32 @@ impl RmContainerState {
     #[must_use]
     pub const fn on(self, event: RmContainerEvent) -> Transition {
         use RmContainerEvent as On;
-        use RmContainerState as S;
         use Transition::{Ignored, Impossible, To};
         match (self, event) {
-            (S::New | S::Reserved, On::Start) => To(S::Allocated),
-            (S::New | S::Reserved, On::Reserve) => To(S::Reserved),
-            (S::New | S::Allocated | S::Acquired, On::Acquire) => To(S::Acquired),
-            (S::Running, On::Acquire | On::Reserve) => To(S::Running),
-            (S::Acquired, On::Launch) => To(S::Running),
-            (S::Acquired | S::Running, On::Finish) => To(S::Completed),
-            (S::Reserved | S::Acquired | S::Running, On::Release) => To(S::Released),
+            (Self::New | Self::Reserved, On::Start) => To(Self::Allocated),
+            (Self::New | Self::Reserved, On::Reserve) => To(Self::Reserved),
+            (Self::New | Self::Allocated | Self::Acquired, On::Acquire) => To(Self::Acquired),
+            (Self::Running, On::Acquire | On::Reserve) => To(Self::Running),
+            (Self::Acquired, On::Launch) => To(Self::Running),
+            (Self::Acquired | Self::Running, On::Finish) => To(Self::Completed),
+            (Self::Reserved | Self::Acquired | Self::Running, On::Release) => To(Self::Released),
             // Differs from YARN, where ALLOCATED cannot be released: an ask that is taken back voids its grant.
-            (S::Allocated, On::Release) => To(S::Released),
-            (S::Allocated | S::Acquired, On::Expire) => To(S::Expired),
-            (S::New | S::Reserved | S::Allocated | S::Acquired | S::Running, On::Kill) => To(S::Killed),
-            (S::Completed | S::Released | S::Killed, On::Expire | On::Release | On::Kill)
-            | (S::Expired, On::Release | On::Kill)
-            | (S::Released | S::Killed, On::Finish)
-            | (S::Killed, On::Acquire) => Ignored,
-            (S::New, On::Launch | On::Finish | On::Release | On::Expire)
-            | (S::Reserved, On::Acquire | On::Launch | On::Finish | On::Expire)
-            | (S::Allocated, On::Start | On::Reserve | On::Launch | On::Finish)
-            | (S::Acquired, On::Start | On::Reserve)
-            | (S::Running, On::Start | On::Launch | On::Expire)
-            | (S::Completed | S::Released, On::Start | On::Reserve | On::Acquire | On::Launch)
-            | (S::Completed, On::Finish)
-            | (S::Expired, On::Start | On::Reserve | On::Acquire | On::Launch | On::Finish | On::Expire)
-            | (S::Killed, On::Start | On::Reserve | On::Launch) => Impossible,
+            (Self::Allocated, On::Release) => To(Self::Released),
+            (Self::Allocated | Self::Acquired, On::Expire) => To(Self::Expired),
+            (Self::New | Self::Reserved | Self::Allocated | Self::Acquired | Self::Running, On::Kill) => To(Self::Killed),
+            (Self::Completed | Self::Released | Self::Killed, On::Expire | On::Release | On::Kill)
+            | (Self::Expired, On::Release | On::Kill)
+            | (Self::Released | Self::Killed, On::Finish)
+            | (Self::Killed, On::Acquire) => Ignored,
+            (Self::New, On::Launch | On::Finish | On::Release | On::Expire)
+            | (Self::Reserved, On::Acquire | On::Launch | On::Finish | On::Expire)
+            | (Self::Allocated, On::Start | On::Reserve | On::Launch | On::Finish)
+            | (Self::Acquired, On::Start | On::Reserve)
+            | (Self::Running, On::Start | On::Launch | On::Expire)
+            | (Self::Completed | Self::Released, On::Start | On::Reserve | On::Acquire | On::Launch)
+            | (Self::Completed, On::Finish)
+            | (Self::Expired, On::Start | On::Reserve | On::Acquire | On::Launch | On::Finish | On::Expire)
+            | (Self::Killed, On::Start | On::Reserve | On::Launch) => Impossible,
         }
     }
 }
