@@ -22,7 +22,7 @@ fn cluster() -> Cluster {
 }
 
 impl Cluster {
-    pub fn ask_in(&mut self, attempt: Attempt, label: &str, gb: u64, count: u32) {
+    pub(crate) fn ask_in(&mut self, attempt: Attempt, label: &str, gb: u64, count: u32) {
         let key = SchedulerKey { priority: 0, allocation_request_id: -1 };
         let node_label = Some(label);
         let capability = size(gb, 1);
@@ -38,7 +38,7 @@ impl Cluster {
         }
     }
 
-    pub fn nodes_to_labels(&mut self) -> Vec<(Box<str>, u16, Box<str>)> {
+    pub(crate) fn nodes_to_labels(&mut self) -> Vec<(Box<str>, u16, Box<str>)> {
         match self.query(Query::NodesToLabels) {
             QueryReply::NodesToLabels(nodes) => nodes,
             other => panic!("{other:?}"),

@@ -25,7 +25,7 @@ impl Cluster {
         of.map(|it| (it.allocated.memory_mb / GB, it.reserved.memory_mb / GB)).collect()
     }
 
-    pub fn usage(&mut self, id: u32) -> Usage {
+    pub(crate) fn usage(&mut self, id: u32) -> Usage {
         match self.query(Query::Usage(vec![application(id)])) {
             QueryReply::Usage(mut usages) => usages.remove(0),
             other => panic!("{other:?}"),

@@ -25,7 +25,7 @@ fn queues() -> QueueTree {
 }
 
 impl Cluster {
-    pub fn explain(&mut self, id: u32) -> ExplainApplicationResponse {
+    pub(crate) fn explain(&mut self, id: u32) -> ExplainApplicationResponse {
         match self.query(Query::Explain { application_id: application(id), limit: 100 }) {
             QueryReply::Record(body) => heddle_wire::decode(&body).unwrap(),
             other => panic!("{other:?}"),

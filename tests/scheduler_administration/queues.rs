@@ -14,12 +14,12 @@ fn two() -> QueueTree {
 }
 
 impl Cluster {
-    pub fn state_of(&mut self, queue: &str) -> QueueState {
+    pub(crate) fn state_of(&mut self, queue: &str) -> QueueState {
         let info = self.queue_info(queue, false, false);
         info.queues[0].state
     }
 
-    pub fn queue_info(
+    pub(crate) fn queue_info(
         &mut self,
         queue: &str,
         with_children: bool,

@@ -8,21 +8,21 @@ use heddle_wire::RejectCode;
 
 use crate::cluster::{Cluster, application, settings};
 
-pub const TOKEN: u64 = 77;
+pub(crate) const TOKEN: u64 = 77;
 
 /// `Ok` with the number, or the code and every reason.
-pub type Done = Result<i64, (RejectCode, String)>;
+pub(crate) type Done = Result<i64, (RejectCode, String)>;
 
 impl Cluster {
     /// The answer to the last command, which is the last thing said.
-    pub fn reply(&mut self) -> QueryReply {
+    pub(crate) fn reply(&mut self) -> QueryReply {
         match self.told.pop() {
             Some(ApplicationEvent::Reply { token: TOKEN, reply }) => reply,
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn order(&mut self, command: SchedulerCommand) -> Done {
+    pub(crate) fn order(&mut self, command: SchedulerCommand) -> Done {
         self.command(command);
         let reply = self.reply();
         self.verify();
@@ -35,37 +35,37 @@ impl Cluster {
         }
     }
 
-    pub fn query(&mut self, query: Query) -> QueryReply {
+    pub(crate) fn query(&mut self, query: Query) -> QueryReply {
         self.command(SchedulerCommand::Query { token: TOKEN, query });
         self.reply()
     }
 
-    pub fn replace(&mut self, queues: QueueTree) -> Done {
+    pub(crate) fn replace(&mut self, queues: QueueTree) -> Done {
         self.order(SchedulerCommand::ReplaceQueues { token: TOKEN, queues: Box::new(queues) })
     }
 
-    pub fn move_to(&mut self, id: u32, queue: &str) -> Done {
+    pub(crate) fn move_to(&mut self, id: u32, queue: &str) -> Done {
         self.order(move_command(id, queue, false))
     }
 
-    pub fn add_labels(&mut self, labels: &[(&str, bool)]) -> Done {
+    pub(crate) fn add_labels(&mut self, labels: &[(&str, bool)]) -> Done {
         let labels = labels.iter().map(|(label, is_exclusive)| ((*label).into(), *is_exclusive)).collect();
         self.order(SchedulerCommand::AddNodeLabels { token: TOKEN, labels })
     }
 
-    pub fn remove_labels(&mut self, labels: &[&str]) -> Done {
+    pub(crate) fn remove_labels(&mut self, labels: &[&str]) -> Done {
         let labels = labels.iter().map(|label| (*label).into()).collect();
         self.order(SchedulerCommand::RemoveNodeLabels { token: TOKEN, labels })
     }
 
-    pub fn label(&mut self, nodes: &[(&str, u16, Option<&str>)], fail_on_unknown_nodes: bool) -> Done {
+    pub(crate) fn label(&mut self, nodes: &[(&str, u16, Option<&str>)], fail_on_unknown_nodes: bool) -> Done {
         let nodes =
             nodes.iter().map(|(host, port, label)| ((*host).into(), *port, label.map(Into::into))).collect();
         self.order(SchedulerCommand::ReplaceLabelsOnNodes { token: TOKEN, nodes, fail_on_unknown_nodes })
     }
 }
 
-pub fn move_command(id: u32, queue: &str, is_check_only: bool) -> SchedulerCommand {
+pub(crate) fn move_command(id: u32, queue: &str, is_check_only: bool) -> SchedulerCommand {
     SchedulerCommand::MoveApplication {
         token: TOKEN,
         application_id: application(id),
@@ -75,13 +75,13 @@ pub fn move_command(id: u32, queue: &str, is_check_only: bool) -> SchedulerComma
 }
 
 /// Sets a queue's state.
-pub fn stop(tree: &mut QueueTree, path: &str) {
+pub(crate) fn stop(tree: &mut QueueTree, path: &str) {
     let queue = tree.find(path).unwrap() as usize;
     tree.queues[queue].state = QueueState::Stopped;
 }
 
 /// Gives a queue a share of a label.
-pub fn share(tree: &mut QueueTree, path: &str, label: &str, percent: f32) {
+pub(crate) fn share(tree: &mut QueueTree, path: &str, label: &str, percent: f32) {
     let queue = tree.find(path).unwrap() as usize;
     let queue = &mut tree.queues[queue];
     let share = PartitionCapacity {
@@ -94,7 +94,7 @@ pub fn share(tree: &mut QueueTree, path: &str, label: &str, percent: f32) {
 }
 
 /// Settings with labels.
-pub fn labelled(tree: QueueTree, labels: &[(&str, bool)]) -> SchedulerSettings {
+pub(crate) fn labelled(tree: QueueTree, labels: &[(&str, bool)]) -> SchedulerSettings {
     SchedulerSettings {
         node_labels: labels.iter().map(|(label, is_exclusive)| ((*label).into(), *is_exclusive)).collect(),
         node_labels_enabled: true,

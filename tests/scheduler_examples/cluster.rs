@@ -28,15 +28,15 @@ use heddle_wire::record::{
 };
 
 /// MiB of a GB as the examples count.
-pub const GB: u64 = 1_024;
+pub(crate) const GB: u64 = 1_024;
 
 /// `gb` of memory and `cores`.
-pub fn size(gb: u64, cores: u64) -> ResourceVector {
+pub(crate) fn size(gb: u64, cores: u64) -> ResourceVector {
     ResourceVector::new(gb * GB, cores)
 }
 
 /// A tree of percentages: path, capacity, maximum. Parents first; `root` is there.
-pub fn tree(queues: &[(&str, f32, f32)]) -> QueueTree {
+pub(crate) fn tree(queues: &[(&str, f32, f32)]) -> QueueTree {
     let mut tree = QueueTree::default();
     tree.queues.truncate(1);
     for (path, capacity, maximum) in queues {
@@ -60,7 +60,7 @@ pub fn tree(queues: &[(&str, f32, f32)]) -> QueueTree {
 }
 
 /// Settings for a tree: least container 1 GB, memory only, largest container 1 TB.
-pub fn settings(queues: QueueTree) -> SchedulerSettings {
+pub(crate) fn settings(queues: QueueTree) -> SchedulerSettings {
     SchedulerSettings {
         queues,
         minimum_allocation: ResourceVector::new(GB, 1),
@@ -70,31 +70,31 @@ pub fn settings(queues: QueueTree) -> SchedulerSettings {
 }
 
 /// The same, by the dominant share.
-pub fn dominant(queues: QueueTree) -> SchedulerSettings {
+pub(crate) fn dominant(queues: QueueTree) -> SchedulerSettings {
     SchedulerSettings { calculator: Calculator::Dominant, ..settings(queues) }
 }
 
 /// See the module.
-pub struct Cluster {
-    pub scheduler: Scheduler,
-    pub now: Instant,
+pub(crate) struct Cluster {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) now: Instant,
     /// What was said last, not yet looked at.
-    pub out: SchedulerOutput,
+    pub(crate) out: SchedulerOutput,
     /// Grants by container, until their end.
-    pub live: BTreeMap<ContainerId, Granted>,
+    pub(crate) live: BTreeMap<ContainerId, Granted>,
     /// Every grant in order.
-    pub grants: Vec<Granted>,
+    pub(crate) grants: Vec<Granted>,
     /// Every end in order.
-    pub ends: Vec<Finished>,
+    pub(crate) ends: Vec<Finished>,
     /// What the application manager was told.
-    pub told: Vec<ApplicationEvent>,
+    pub(crate) told: Vec<ApplicationEvent>,
     /// Orders to nodes.
-    pub orders: Vec<heddle::engine::event::NodeCommand>,
+    pub(crate) orders: Vec<heddle::engine::event::NodeCommand>,
     nodes: u32,
 }
 
 impl Cluster {
-    pub fn new(settings: SchedulerSettings) -> Self {
+    pub(crate) fn new(settings: SchedulerSettings) -> Self {
         Self {
             scheduler: Scheduler::new(settings),
             now: Instant::ZERO,
@@ -109,18 +109,25 @@ impl Cluster {
     }
 
     /// Adds a node `nK` on a rack.
-    pub fn node_on(&mut self, rack: &str, gb: u64, cores: u32) -> NodeHandle {
+    pub(crate) fn node_on(&mut self, rack: &str, gb: u64, cores: u32) -> NodeHandle {
         let handle = NodeHandle::new(0, self.nodes, 1);
         self.nodes += 1;
         self.register(handle, rack, gb, cores);
         handle
     }
 
-    pub fn register(&mut self, handle: NodeHandle, rack: &str, gb: u64, cores: u32) {
+    pub(crate) fn register(&mut self, handle: NodeHandle, rack: &str, gb: u64, cores: u32) {
         self.register_with(handle, rack, gb, cores, &[]);
     }
 
-    pub fn register_with(&mut self, handle: NodeHandle, rack: &str, gb: u64, cores: u32, labels: &[&str]) {
+    pub(crate) fn register_with(
+        &mut self,
+        handle: NodeHandle,
+        rack: &str,
+        gb: u64,
+        cores: u32,
+        labels: &[&str],
+    ) {
         let added = NodeAdded {
             host: format!("n{}", handle.row()).into(),
             port: 8_041,
@@ -138,27 +145,27 @@ impl Cluster {
         self.event(event);
     }
 
-    pub fn node(&mut self, gb: u64) -> NodeHandle {
+    pub(crate) fn node(&mut self, gb: u64) -> NodeHandle {
         self.node_on("r0", gb, 1_000)
     }
 
-    pub fn event(&mut self, event: NodeEvent) {
+    pub(crate) fn event(&mut self, event: NodeEvent) {
         self.scheduler.handle_node_event(self.now, event, &mut self.out);
         self.collect();
     }
 
-    pub fn lose(&mut self, node: NodeHandle) {
+    pub(crate) fn lose(&mut self, node: NodeHandle) {
         let removed = Some(NodeRemoved { node, reason: RemovedReason::Lost });
         self.event(NodeEvent { removed, ..NodeEvent::new(node) });
     }
 
-    pub fn command(&mut self, command: SchedulerCommand) {
+    pub(crate) fn command(&mut self, command: SchedulerCommand) {
         self.scheduler.handle_command(self.now, command, &mut self.out);
         self.collect();
     }
 
     /// Submits an application; `None` = it was not admitted.
-    pub fn submit_only(
+    pub(crate) fn submit_only(
         &mut self,
         id: u32,
         user: &str,
@@ -182,11 +189,11 @@ impl Cluster {
     }
 
     /// An application without an AM container that may ask at once.
-    pub fn submit(&mut self, id: u32, user: &str, queue: &str) -> Attempt {
+    pub(crate) fn submit(&mut self, id: u32, user: &str, queue: &str) -> Attempt {
         self.submit_with(id, user, queue, None, None)
     }
 
-    pub fn submit_with(
+    pub(crate) fn submit_with(
         &mut self,
         id: u32,
         user: &str,
@@ -198,7 +205,7 @@ impl Cluster {
         self.attempt(id, 1, am_gb, false)
     }
 
-    pub fn attempt(&mut self, id: u32, number: u32, am_gb: Option<u64>, transfer: bool) -> Attempt {
+    pub(crate) fn attempt(&mut self, id: u32, number: u32, am_gb: Option<u64>, transfer: bool) -> Attempt {
         let am = am_gb.map(|gb| AmAsk {
             capability: Resource { memory_mb: gb * GB, virtual_cores: 1, ..Resource::default() },
             node_label: "".into(),
@@ -222,11 +229,11 @@ impl Cluster {
     }
 
     /// Sets the row for any place.
-    pub fn ask(&mut self, attempt: Attempt, gb: u64, count: u32) {
+    pub(crate) fn ask(&mut self, attempt: Attempt, gb: u64, count: u32) {
         self.ask_at(attempt, 0, Place::Any, size(gb, 1), count, true);
     }
 
-    pub fn ask_at(
+    pub(crate) fn ask_at(
         &mut self,
         attempt: Attempt,
         priority: i32,
@@ -242,7 +249,7 @@ impl Cluster {
     }
 
     /// Places all that can be placed; returns the grants in their order.
-    pub fn schedule(&mut self) -> Vec<Granted> {
+    pub(crate) fn schedule(&mut self) -> Vec<Granted> {
         let before = self.grants.len();
         while self.scheduler.wants_to_schedule() {
             self.scheduler.schedule(self.now, &mut self.out);
@@ -252,13 +259,13 @@ impl Cluster {
         self.grants[before..].to_vec()
     }
 
-    pub fn verify(&self) {
+    pub(crate) fn verify(&self) {
         let found = self.scheduler.inconsistencies();
         assert!(found.is_empty(), "{found:#?}");
     }
 
     /// Time passes.
-    pub fn advance(&mut self, by: Duration) {
+    pub(crate) fn advance(&mut self, by: Duration) {
         self.now = self.now + by;
         self.scheduler.handle_tick(self.now, &mut self.out);
         self.collect();
@@ -285,20 +292,20 @@ impl Cluster {
     }
 
     /// The ApplicationMaster hears of a grant.
-    pub fn acquire(&mut self, container: ContainerId) -> bool {
+    pub(crate) fn acquire(&mut self, container: ContainerId) -> bool {
         let attempt = self.live[&container].attempt;
         self.scheduler.acquire(self.now, attempt, &container)
     }
 
     /// The node reports a container running.
-    pub fn launch(&mut self, container: ContainerId) {
+    pub(crate) fn launch(&mut self, container: ContainerId) {
         let granted = self.live[&container].clone();
         let launched = vec![report(container, &granted.resource, ContainerState::Running)];
         self.event(NodeEvent { launched, ..NodeEvent::new(granted.node) });
     }
 
     /// Grant, told, running.
-    pub fn run_all(&mut self) {
+    pub(crate) fn run_all(&mut self) {
         let new: Vec<_> = self.live.keys().copied().collect();
         for container in new {
             if self.acquire(container) {
@@ -308,30 +315,30 @@ impl Cluster {
     }
 
     /// A container comes to its own end.
-    pub fn finish(&mut self, container: ContainerId) {
+    pub(crate) fn finish(&mut self, container: ContainerId) {
         let granted = self.live[&container].clone();
         let completed = vec![report(container, &granted.resource, ContainerState::Complete)];
         self.event(NodeEvent { completed, ..NodeEvent::new(granted.node) });
     }
 
     /// Completes a container that the AM does not know any more: by id, node and size.
-    pub fn report_end(&mut self, granted: &Granted) {
+    pub(crate) fn report_end(&mut self, granted: &Granted) {
         let completed = vec![report(granted.container_id, &granted.resource, ContainerState::Complete)];
         self.event(NodeEvent { completed, ..NodeEvent::new(granted.node) });
     }
 
-    pub fn release(&mut self, container: ContainerId) {
+    pub(crate) fn release(&mut self, container: ContainerId) {
         let attempt = self.live[&container].attempt;
         self.scheduler.release(self.now, attempt, &container, &mut self.out);
         self.collect();
     }
 
-    pub fn launch_am(&mut self, id: u32, container_id: ContainerId) {
+    pub(crate) fn launch_am(&mut self, id: u32, container_id: ContainerId) {
         let launch = LaunchAm { attempt_id: attempt_id(id, 1), container_id, launch_context: Box::default() };
         self.command(SchedulerCommand::LaunchAm(Box::new(launch)));
     }
 
-    pub fn remove_attempt(&mut self, id: u32) {
+    pub(crate) fn remove_attempt(&mut self, id: u32) {
         self.command(SchedulerCommand::RemoveAttempt {
             attempt_id: attempt_id(id, 1),
             keep_containers: false,
@@ -340,19 +347,19 @@ impl Cluster {
         self.live.retain(|container, _| container.application_id() != application(id));
     }
 
-    pub fn remove(&mut self, id: u32) {
+    pub(crate) fn remove(&mut self, id: u32) {
         self.remove_attempt(id);
         self.command(SchedulerCommand::RemoveApplication { application_id: application(id) });
     }
 
     /// GB a queue's applications have, by attempt.
-    pub fn used_gb(&self, attempt: Attempt) -> u64 {
+    pub(crate) fn used_gb(&self, attempt: Attempt) -> u64 {
         let of = self.live.values().filter(|granted| granted.attempt == attempt);
         of.map(|granted| granted.resource.memory_mb()).sum::<u64>() / GB
     }
 
     /// AM containers placed, by application number, in order.
-    pub fn am_containers(&self) -> Vec<u32> {
+    pub(crate) fn am_containers(&self) -> Vec<u32> {
         let ids = self.told.iter().filter_map(|event| match event {
             ApplicationEvent::AmContainerAllocated { attempt_id, .. } => Some(attempt_id.application_id.id),
             _ => None,
@@ -376,10 +383,10 @@ fn report(container_id: ContainerId, resource: &ResourceVector, state: Container
     }
 }
 
-pub fn application(id: u32) -> ApplicationId {
+pub(crate) fn application(id: u32) -> ApplicationId {
     ApplicationId { cluster_timestamp: 1, id }
 }
 
-pub fn attempt_id(id: u32, number: u32) -> ApplicationAttemptId {
+pub(crate) fn attempt_id(id: u32, number: u32) -> ApplicationAttemptId {
     ApplicationAttemptId { application_id: application(id), attempt_id: number }
 }

@@ -104,7 +104,9 @@ impl RmContainerState {
             // Differs from YARN, where ALLOCATED cannot be released: an ask that is taken back voids its grant.
             (Self::Allocated, On::Release) => To(Self::Released),
             (Self::Allocated | Self::Acquired, On::Expire) => To(Self::Expired),
-            (Self::New | Self::Reserved | Self::Allocated | Self::Acquired | Self::Running, On::Kill) => To(Self::Killed),
+            (Self::New | Self::Reserved | Self::Allocated | Self::Acquired | Self::Running, On::Kill) => {
+                To(Self::Killed)
+            }
             (Self::Completed | Self::Released | Self::Killed, On::Expire | On::Release | On::Kill)
             | (Self::Expired, On::Release | On::Kill)
             | (Self::Released | Self::Killed, On::Finish)

@@ -388,10 +388,11 @@ impl Partition {
         let mut accepts_slot = |slot: usize| accepts(slots[slot]);
         match of.reach {
             Reach::Any => {
-                if let Some(slot) = of.hint.map(|slot| slot as usize) {
-                    if index.fits(slot, size) && accepts_slot(slot) {
-                        return Some(slot);
-                    }
+                if let Some(slot) = of.hint.map(|slot| slot as usize)
+                    && index.fits(slot, size)
+                    && accepts_slot(slot)
+                {
+                    return Some(slot);
                 }
                 let from = if spread && self.cursor < index.len() { self.cursor } else { 0 };
                 let found = index.next_fit(size, from, &mut accepts_slot).or_else(|| {

@@ -295,9 +295,10 @@ impl Scheduler {
         let mut accepts = |node: u32| {
             !has_blacklist
                 || nodes.get(node).is_some_and(|node| {
-                    !attempt.blacklisted_hosts.contains(&node.host)
-                        && !attempt.blacklisted_racks.contains(&node.rack)
-                        && !(is_am && attempt.am_blacklist.contains(&node.host))
+                    let is_listed = attempt.blacklisted_hosts.contains(&node.host)
+                        || attempt.blacklisted_racks.contains(&node.rack)
+                        || (is_am && attempt.am_blacklist.contains(&node.host));
+                    !is_listed
                 })
         };
         let partition = &mut self.partitions[number];

@@ -29,7 +29,7 @@ impl Scheduler {
         let Some(ask) = self.attempts.get_mut(row).and_then(|attempt| attempt.asks.get_mut(&key)) else {
             return;
         };
-        if is_guest == !ask.guest_shapes.is_empty() {
+        if is_guest != ask.guest_shapes.is_empty() {
             return;
         }
         let guest: Guest = (ask.shared_since, row, key);

@@ -313,7 +313,7 @@ impl World {
 
     /// A peer sends a frame.
     pub(super) fn send_to_rm(&mut self, link: Link, bytes: Vec<u8>) -> Result<(), String> {
-        if link.index() >= MASTERS_MAX + CLIENTS_MAX + 1 {
+        if link.index() > MASTERS_MAX + CLIENTS_MAX {
             return Err(format!("{link:?} is one too many"));
         }
         self.absorb(&bytes);
