@@ -7,6 +7,7 @@ mod heartbeat;
 mod output;
 mod progress;
 mod run;
+mod simulate;
 mod trace;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -56,6 +57,11 @@ pub struct Cli {
 enum Command {
     /// A trace or scenario: applications on a cluster, from submission to their end.
     Run(Box<run::RunArgs>),
+    /// A trace or scenario in virtual time: the engine itself, without network, faster than real time.
+    ///
+    /// Nodes never fail and a step takes no time, so that latencies are waits. The answer is a function of trace, flags and
+    /// seed, to the byte; how long it took is said on standard error.
+    Simulate(Box<simulate::SimulateArgs>),
     /// Grants per second, the latency of allocate calls, and how fast freed capacity is granted again.
     Allocate(Box<allocate::AllocateArgs>),
     /// NodeManagers that beat, in open or closed loop.
@@ -311,6 +317,7 @@ fn run(cli: Cli) -> Result<bool> {
     match cli.command {
         None => run::run(run::RunArgs { trace: None, cluster: cli.cluster }, true),
         Some(Command::Run(args)) => run::run(*args, false),
+        Some(Command::Simulate(args)) => simulate::run(&args),
         Some(Command::Allocate(args)) => allocate::run(&args),
         Some(Command::Heartbeat(args)) => heartbeat::run(*args),
         Some(Command::Floor(args)) => run_floor(&args),

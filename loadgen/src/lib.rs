@@ -10,6 +10,7 @@
 //! | [`rm`] | the ResourceManager to drive: remote, a child process, embedded |
 //! | [`report`], [`html`], [`hlog`] | what a run gives: JSON and table, page, histogram log |
 //! | [`workload`] | what the cluster is asked to do: traces of many formats, scenarios |
+//! | [`simulate`] | the ResourceManager's own engine in virtual time, with the same applications |
 //! | [`proc`] | CPU time, memory and lost datagrams, from the kernel |
 #![forbid(unsafe_code)]
 
@@ -23,4 +24,5 @@ pub mod html;
 pub mod proc;
 pub mod report;
 pub mod rm;
+pub mod simulate;
 pub mod workload;

@@ -303,6 +303,17 @@ impl AmFleet {
         }
     }
 
+    /// A slot calls now, whatever it has to say: the call tells which events it has.
+    pub fn call_now(&mut self, slot: u32, now_us: u64) {
+        let Some(am) = self.slots.get_mut(slot as usize).and_then(|slot| slot.am.as_deref_mut()) else {
+            return;
+        };
+        if am.stage == Stage::Running && !am.is_awaiting {
+            am.planned_us = now_us;
+            self.schedule(slot, Some(now_us));
+        }
+    }
+
     /// Names those that have something to send; at most `limit`, the rest with the next call.
     ///
     /// Cost: logarithmic for each.

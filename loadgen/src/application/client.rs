@@ -273,6 +273,33 @@ impl SimulatedClient {
         self.ended == self.rows.len() as u64
     }
 
+    /// True when more is to be submitted.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.next < self.rows.len()
+    }
+
+    /// The id of an application; zeros before it has one.
+    #[must_use]
+    pub fn id_of(&self, application: u32) -> ApplicationId {
+        let none = ApplicationId { cluster_timestamp: 0, id: 0 };
+        self.rows.get(application as usize).map_or(none, |row| row.id)
+    }
+
+    /// The ids of the applications that are submitted and have not ended.
+    pub fn live_ids(&self) -> impl Iterator<Item = ApplicationId> {
+        let is_live = |row: &&Row| matches!(row.stage, Stage::Watching | Stage::Killing);
+        self.rows.iter().filter(is_live).map(|row| row.id)
+    }
+
+    /// Somebody says that an application changed: it is looked at now. Where time is virtual nobody has to ask every second.
+    pub fn look_at(&mut self, application: u32, now_us: u64) {
+        let row = self.rows.get(application as usize);
+        if row.is_some_and(|row| row.stage == Stage::Watching && !row.is_awaiting) {
+            self.schedule(application, Some(now_us));
+        }
+    }
+
     /// The workload begins now.
     pub const fn begin(&mut self, now_us: u64) {
         if self.began_us.is_none() {

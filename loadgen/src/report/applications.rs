@@ -234,7 +234,7 @@ impl ApplicationsReport {
     }
 
     /// Name and value of every line of the table.
-    pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
         let share = |share: f64| format!("{:.1} %", share * 100.0);
         let mut lines = vec![
             ("applications submitted", with_commas(self.applications_submitted)),
