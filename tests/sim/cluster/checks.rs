@@ -93,6 +93,11 @@ impl Seen {
         self.gone.contains(attempt)
     }
 
+    /// Whether a container's end was sent to an ApplicationMaster; what is lost on the way is sent again by its number.
+    pub(super) fn is_told(&self, id: &ContainerId) -> bool {
+        self.ended.keys().any(|(_, ended)| ended == id)
+    }
+
     pub(super) fn granted(&self) -> impl Iterator<Item = ContainerId> {
         self.granted.keys().map(|(_, id)| *id)
     }
@@ -253,6 +258,8 @@ impl Seen {
                 Some(RejectCode::ApplicationAttemptNotFound) => true,
                 // An answer was lost, and the same is said again; or its attempt has ended meanwhile.
                 Some(RejectCode::InvalidApplicationMasterRequest) => header.opcode != Opcode::Allocate,
+                // The last word of one whose attempt ended before it was registered.
+                Some(RejectCode::NameNotAllowed) => header.opcode == Opcode::FinishApplicationMaster,
                 // A frame of the stream before came in between.
                 Some(RejectCode::InvalidToken) => tally.count(Happening::LateFromOldStream) > 0,
                 Some(code) => code.is_retryable(),

@@ -515,7 +515,7 @@ impl World {
                 self.masters.container_killed(id);
             }
             for id in &handover.removed {
-                if !self.seen.is_gone(&id.application_attempt_id) {
+                if !self.seen.is_gone(&id.application_attempt_id) && !self.seen.is_told(id) {
                     self.masters.container_removed(id);
                 }
             }
@@ -557,6 +557,11 @@ impl World {
 
     /// The faults are over.
     fn heal(&mut self) -> Result<(), String> {
+        // A node that was away is not reached by what an administrator says: it is said again.
+        self.after(15_000_000, Event::Heal);
+        if self.is_healed {
+            return self.restore();
+        }
         tell!(self, "the faults end");
         self.is_healed = true;
         self.node_paths.heal();
