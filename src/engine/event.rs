@@ -1,6 +1,6 @@
 //! Messages between engine roles: closed types, grouped by who says them.
 //! Owns: [`NodeEvent`] (shard → scheduler), [`NodeCommand`] and [`ShardCommand`] (→ shard), [`CommandReply`].
-//! Called by: shard, inventory, runtime, recorder, simulator. Does not: carry closures or references.
+//! Called by: shard, scheduler, runtime, recorder, simulator. Does not: carry closures or references.
 
 use heddle_wire::record::{
     ApplicationId, ContainerId, ContainerState, ExecutionType, NodeHandle, SignalContainerCommand,
@@ -239,7 +239,7 @@ pub struct ContainerReport {
     pub diagnostics: Box<str>,
 }
 
-/// An order for one node. Said by the scheduler (and the inventory), carried by the shard until the node acknowledges.
+/// An order for one node. Said by the scheduler, carried by the shard until the node acknowledges.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeCommand {
     /// The node. An order for a registration that has ended is dropped, counted.
@@ -328,7 +328,7 @@ pub enum ShardCommand {
         /// Keys for NM tokens.
         nm_token: KeyPair,
     },
-    // From the inventory or scheduler:
+    // From the scheduler:
     /// How much of the cluster's virtual cores is in use, thousandths: for interval scaling.
     SetClusterLoad {
         /// Used / capability, 0 to 1000.

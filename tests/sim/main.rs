@@ -24,6 +24,7 @@ mod checkers;
 mod cluster;
 mod coverage;
 mod describe;
+mod inventory;
 mod network;
 mod node;
 mod plan;

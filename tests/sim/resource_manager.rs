@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 
+use crate::inventory::Inventory;
 use heddle::engine::batch::{AnswerBatch, FrameBatch, PeerId, StreamRef};
 use heddle::engine::event::{NodeCommand, NodeEvent, ShardCommand};
-use heddle::engine::inventory::Inventory;
 use heddle::engine::settings::ShardSettings;
 use heddle::engine::shard::{ANSWERS_SIZE_MAX, Outbox, Shard, ShardCounters};
 use heddle::engine::time::Instant;

@@ -1,18 +1,17 @@
-//! Inventory: the role that stands where the scheduler will. It hears of every node and keeps the cluster's totals.
-//! Owner: the duty cycle it runs in. Called by: that duty cycle (events in, orders out), the simulator.
-//! Does not: place containers, know queues or applications, send anything itself.
+//! Inventory: the smallest role that can hear of every node, for runs that are about nodes only.
+//! Owns: the cluster's totals. Called by: the simulated ResourceManager (events in, orders out).
+//! Does not: place containers, know queues or applications (the scheduler does), send anything itself.
 //! Invariants: totals are sums over the nodes it was told of; every completion is acknowledged with one RemoveContainer.
 //!
-//! Differs from YARN: containers it did not place are accepted. YARN orders unknown ones cleaned up, and there is no
-//! scheduler yet that could know any. For the same reason an application is over, as far as a node is concerned, when
-//! nothing of it has run there for [`Inventory::CLEANUP_AFTER`].
+//! Every container is accepted, so that fleets may invent theirs; an application is over, as far as a node is concerned,
+//! when nothing of it has run there for [`Inventory::CLEANUP_AFTER`].
 
 use std::collections::{BTreeMap, VecDeque};
 
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, NodeHandle};
 
-use super::event::{ContainerReport, NodeCommand, NodeEvent, NodeOrder, Usability};
-use super::time::{Duration, Instant};
+use heddle::engine::event::{ContainerReport, NodeCommand, NodeEvent, NodeOrder, Usability};
+use heddle::engine::time::{Duration, Instant};
 
 /// Containers by id, with memory and virtual cores.
 type Containers = BTreeMap<ContainerId, (u64, u32)>;
@@ -29,32 +28,32 @@ struct Node {
 
 /// Sums over the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Nodes known.
-    pub nodes: u64,
+    pub(crate) nodes: u64,
     /// Nodes on which containers may be placed.
-    pub usable_nodes: u64,
+    pub(crate) usable_nodes: u64,
     /// Memory of all nodes that are not UNHEALTHY, MiB.
-    pub memory_mb: u64,
+    pub(crate) memory_mb: u64,
     /// Virtual cores of the same.
-    pub virtual_cores: u64,
+    pub(crate) virtual_cores: u64,
     /// Containers that run.
-    pub running_containers: u64,
+    pub(crate) running_containers: u64,
     /// Their memory, MiB.
-    pub used_memory_mb: u64,
+    pub(crate) used_memory_mb: u64,
     /// Their virtual cores.
-    pub used_virtual_cores: u64,
+    pub(crate) used_virtual_cores: u64,
     /// Containers seen running since the start; one that began and ended between two events only counts as completed.
-    pub launched: u64,
+    pub(crate) launched: u64,
     /// Containers seen completed since the start, with those that went down with their node.
-    pub completed: u64,
+    pub(crate) completed: u64,
 }
 
 impl Totals {
     /// Virtual cores used of those there are, thousandths: for
-    /// [`ShardCommand::SetClusterLoad`](super::event::ShardCommand::SetClusterLoad).
+    /// [`ShardCommand::SetClusterLoad`](heddle::engine::event::ShardCommand::SetClusterLoad).
     #[must_use]
-    pub fn used_permille(&self) -> u16 {
+    pub(crate) fn used_permille(&self) -> u16 {
         let used = u128::from(self.used_virtual_cores) * 1_000;
         let permille = used.checked_div(u128::from(self.virtual_cores)).unwrap_or(0);
         u16::try_from(permille.min(1_000)).unwrap_or(1_000)
@@ -71,7 +70,7 @@ struct IdleApplication {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Inventory {
+pub(crate) struct Inventory {
     /// By shard and row: the identity that stays while a node registers again and keeps its containers.
     shards: Vec<Vec<Node>>,
     totals: Totals,
@@ -84,26 +83,31 @@ impl Inventory {
     ///
     /// Not at once: a node that comes back reports what completed before it has reported what runs, and an order in
     /// between killed containers that were alive (found by the simulator). Ten seconds are several beats and a full report.
-    pub const CLEANUP_AFTER: Duration = Duration::from_secs(10);
+    pub(crate) const CLEANUP_AFTER: Duration = Duration::from_secs(10);
 
     /// Most applications waiting for that. Beyond it the oldest is forgotten: its node keeps the application's files,
     /// and a graceful decommission waits for its deadline.
-    pub const IDLE_MAX: usize = 65_536;
+    pub(crate) const IDLE_MAX: usize = 65_536;
 
     /// Without nodes.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// The cluster's totals.
     #[must_use]
-    pub const fn totals(&self) -> Totals {
+    pub(crate) const fn totals(&self) -> Totals {
         self.totals
     }
 
     /// Takes in what happened to a node, and appends the orders that follow from it.
-    pub fn handle_node_event(&mut self, now: Instant, event: NodeEvent, commands: &mut Vec<NodeCommand>) {
+    pub(crate) fn handle_node_event(
+        &mut self,
+        now: Instant,
+        event: NodeEvent,
+        commands: &mut Vec<NodeCommand>,
+    ) {
         let (shard, row) = (usize::from(event.node.shard()), event.node.row() as usize);
         if self.shards.len() <= shard {
             self.shards.resize_with(shard + 1, Vec::new);
@@ -169,7 +173,7 @@ impl Inventory {
 
     /// Time has passed: tells nodes which applications are over. One whose registration has ended since is dropped by
     /// its shard.
-    pub fn handle_tick(&mut self, now: Instant, commands: &mut Vec<NodeCommand>) {
+    pub(crate) fn handle_tick(&mut self, now: Instant, commands: &mut Vec<NodeCommand>) {
         while let Some(idle) = self.idle.pop_front_if(|idle| idle.due <= now) {
             let node = self
                 .shards
@@ -186,12 +190,12 @@ impl Inventory {
 
     /// When [`Inventory::handle_tick`] has something to do next.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.idle.front().map(|idle| idle.due)
     }
 
     /// What runs on a node, in the order of ids.
-    pub fn containers(&self, node: NodeHandle) -> impl Iterator<Item = ContainerId> + '_ {
+    pub(crate) fn containers(&self, node: NodeHandle) -> impl Iterator<Item = ContainerId> + '_ {
         let node =
             self.shards.get(usize::from(node.shard())).and_then(|nodes| nodes.get(node.row() as usize));
         node.and_then(|node| node.containers.as_deref()).into_iter().flat_map(|it| it.keys().copied())
@@ -263,7 +267,7 @@ mod tests {
     use heddle_wire::record::{ContainerState, ExecutionType};
 
     use super::*;
-    use crate::engine::event::{NodeAdded, NodeRemoved, RemovedReason, Resource};
+    use heddle::engine::event::{NodeAdded, NodeRemoved, RemovedReason, Resource};
 
     const NODE: NodeHandle = NodeHandle::new(1, 7, 1);
 
