@@ -62,6 +62,9 @@ struct NodeRoom {
     freed_us: Option<u64>,
 }
 
+/// Handles of a node that are remembered.
+const HANDLES_MAX: usize = 16;
+
 /// What goes from the nodes to the ApplicationMasters. Emptied by whoever drives both.
 #[derive(Clone, Debug, Default)]
 pub struct Handover {
@@ -82,6 +85,9 @@ pub(super) struct Host {
     /// Ends to come: time, order of start, node, container.
     ends: BinaryHeap<Reverse<(u64, u64, u32, ContainerId)>>,
     rooms: Vec<NodeRoom>,
+    /// Every handle a node had, the current one last: an order that waited while the node registered anew names an
+    /// earlier one in its token (`wire/PROTOCOL.md` §16).
+    handles: Vec<Vec<NodeHandle>>,
     started: u64,
     scratch: Vec<u8>,
     handover: Handover,
@@ -93,6 +99,7 @@ impl Host {
             keys: BTreeMap::new(),
             ends: BinaryHeap::new(),
             rooms: vec![NodeRoom::default(); nodes as usize],
+            handles: vec![Vec::new(); nodes as usize],
             started: 0,
             scratch: Vec::with_capacity(256),
             handover: Handover::default(),
@@ -108,7 +115,18 @@ impl Host {
     }
 
     /// The node registered: what it offers, without what runs on it.
-    pub(super) fn registered(&mut self, node: u32, capability: &Resource, running: (u64, u64)) {
+    pub(super) fn registered(
+        &mut self,
+        node: u32,
+        handle: NodeHandle,
+        capability: &Resource,
+        running: (u64, u64),
+    ) {
+        let handles = &mut self.handles[node as usize];
+        if handles.len() >= HANDLES_MAX {
+            handles.remove(0);
+        }
+        handles.push(handle);
         let mut now = Room::of(capability);
         now.take(Room::from(running));
         self.rooms[node as usize] = NodeRoom { now, before: now, freed_us: None };
@@ -128,6 +146,18 @@ impl Host {
 
     pub(super) fn next_end_us(&self) -> Option<u64> {
         self.ends.peek().map(|Reverse(end)| end.0)
+    }
+
+    /// The handle an order's token was signed for; the current one where it fits none.
+    fn handle_of(&mut self, node: u32, container: &mut Container, user: &str) {
+        let handles = core::mem::take(&mut self.handles[node as usize]);
+        let current = container.node;
+        let signed = handles.iter().rev().find(|handle| {
+            container.node = **handle;
+            self.verify(container, user)
+        });
+        container.node = signed.copied().unwrap_or(current);
+        self.handles[node as usize] = handles;
     }
 
     fn verify(&mut self, container: &Container, user: &str) -> bool {
@@ -184,7 +214,7 @@ impl Fleet {
     /// The ResourceManager orders an ApplicationMaster's container.
     pub(super) fn launch(&mut self, now_us: u64, node: u32, order: ContainerLaunch) {
         let handle = NodeHandle(self.rows[node as usize].handle);
-        let container = Container {
+        let mut container = Container {
             container_id: order.container_id,
             node: handle,
             resource: order.resource.clone(),
@@ -196,7 +226,9 @@ impl Fleet {
             expires_at_ms: order.expires_at_ms,
             token: order.token,
         };
-        if self.host.is_none() || !self.may_start(now_us, node, &container, &order.user, true) {
+        let Some(host) = self.host.as_deref_mut() else { return };
+        host.handle_of(node, &mut container, &order.user);
+        if !self.may_start(now_us, node, &container, &order.user, true) {
             return;
         }
         self.counters.masters_launched += 1;
