@@ -42,20 +42,25 @@ fn check(json: &Value) -> u64 {
 #[test]
 fn a_sample_of_each_format_runs_to_its_end_and_twice_the_same() {
     let traces: [(&str, &[&str]); 8] = [
-        ("sls-jobs.json", &["--nodes", "4"]),
+        ("sls-jobs.json", &["--nodes-from", "nodes.csv"]),
         ("rumen.json", &["--nodes", "4"]),
         ("synth.json", &["--nodes", "20", "--applications", "20"]),
         ("synth-averages.json", &["--nodes", "20", "--applications", "20"]),
-        ("dynoyarn.jsonl", &["--nodes", "4"]),
+        ("dynoyarn.jsonl", &["--nodes-from", "sls-nodes.json", "--nodes", "8"]),
         ("openb-tasks.csv", &["--nodes-from", "nodes.csv"]),
         ("scenario.toml", &["--applications", "60"]),
         ("scenario.toml", &["--applications", "60", "--cancel", "0.3"]),
     ];
     for (trace, arguments) in traces {
         let path = sample(trace);
-        let nodes = sample("nodes.csv");
-        let arguments = arguments.iter().map(|word| if *word == "nodes.csv" { &*nodes } else { word });
-        let arguments: Vec<&str> = [&*path, "--seed", "7"].into_iter().chain(arguments).collect();
+        // Nodes are samples, too.
+        let is_file = |word: &str| word.ends_with(".csv") || word.ends_with(".json");
+        let arguments: Vec<String> = arguments
+            .iter()
+            .map(|word| if is_file(word) { sample(word) } else { (*word).to_owned() })
+            .collect();
+        let arguments: Vec<&str> =
+            [&*path, "--seed", "7"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
         let (json, is_good, said) = report(&arguments);
         let finished = check(&json);
         assert!(is_good && finished > 0, "{trace}: {said}\n{json:#}");
@@ -108,7 +113,7 @@ fn what_can_never_run_is_told_with_its_reason() {
     // The task is larger than every node, the ApplicationMaster is not.
     let job = r#"{"job.start.ms": 0, "job.end.ms": 9000, "job.queue.name": "default", "job.id": "job_1", "job.user": "ana",
         "job.tasks": [{"container.start.ms": 0, "container.end.ms": 5000, "container.priority": 20,
-                       "container.memory": 999999, "container.vcores": 1, "container.type": "map"}]}"#;
+                       "container.memory-mb": 999999, "container.vcores": 1, "container.type": "map"}]}"#;
     std::fs::write(&trace, job).unwrap();
     let trace = trace.display().to_string();
     let (json, is_good, said) = report(&[&trace, "--format", "sls", "--nodes", "2"]);

@@ -31,6 +31,14 @@ fn add(sum: &mut Histogram<u64>, other: &Histogram<u64>) {
     }
 }
 
+/// Not `saturating_record`: that cuts off at what the histogram is large enough for at the moment.
+fn record(histogram: &mut Histogram<u64>, value: u64) {
+    // It grows as it has to: recording cannot fail.
+    if let Err(error) = histogram.record(value) {
+        unreachable!("{error}");
+    }
+}
+
 /// A stretch of time.
 #[derive(Clone, Debug)]
 struct Stretch {
@@ -77,9 +85,9 @@ impl Recorder {
             NoteKind::FreeToGrant => 2,
             NoteKind::ContainerStart => 3,
         };
-        self.wholes[kind].saturating_record(latency_us);
+        record(&mut self.wholes[kind], latency_us);
         if let Some(stretch) = self.stretches.last_mut() {
-            stretch.kinds[kind].saturating_record(latency_us);
+            record(&mut stretch.kinds[kind], latency_us);
             stretch.masters = masters;
         }
     }
