@@ -67,6 +67,10 @@ pub(super) struct Partition {
     pub(super) is_dirty: bool,
     /// Attempts set aside for shapes that may be looked at again.
     pub(super) restored: Vec<(ShapeId, u32)>,
+    /// Steps that are still passed before nodes are held again at the end of one.
+    pub(super) reserve_after: u32,
+    /// How many the next fruitless try is followed by.
+    pub(super) reserve_pause: u32,
     /// Shapes for which no node could be held in this step.
     pub(super) unreservable: Vec<ShapeId>,
     /// Asks without a label that may use its idle nodes, by shape.
@@ -112,6 +116,8 @@ impl Partition {
             is_resized: false,
             is_dirty: false,
             restored: Vec::new(),
+            reserve_after: 0,
+            reserve_pause: 0,
             unreservable: Vec::new(),
             guests: BTreeMap::new(),
             reserved_nodes: 0,
@@ -358,9 +364,24 @@ impl Partition {
                 again.push(shape);
             }
         }
+        // What was opened by other slots may be placed here too.
+        let hinted: Vec<ShapeId> = self
+            .shapes
+            .open_any()
+            .iter()
+            .map(|bit| self.shapes.of_bit(bit))
+            .filter(|shape| {
+                let shape = self.shapes.get(*shape);
+                shape.is_hinted && self.index.fits(slot as usize, &shape.size)
+            })
+            .collect();
         for shape in opened {
-            self.shapes.get_mut(shape).hint = Some(slot);
             self.set_open(now, queues, shape, true);
+            self.shapes.get_mut(shape).is_hinted = true;
+            self.shapes.add_hint(shape, slot);
+        }
+        for shape in hinted {
+            self.shapes.add_hint(shape, slot);
         }
         for shape in again {
             let rows = core::mem::take(&mut self.shapes.get_mut(shape).set_aside);
@@ -388,17 +409,15 @@ impl Partition {
         let mut accepts_slot = |slot: usize| accepts(slots[slot]);
         match of.reach {
             Reach::Any => {
-                if let Some(slot) = of.hint.map(|slot| slot as usize) {
-                    if index.fits(slot, size) && accepts_slot(slot) {
-                        return Some(slot);
-                    }
+                if of.is_hinted {
+                    let mut hints = of.hints.iter().map(|slot| *slot as usize);
+                    return hints.find(|slot| index.fits(*slot, size) && accepts_slot(*slot));
                 }
                 let from = if spread && self.cursor < index.len() { self.cursor } else { 0 };
                 let found = index.next_fit(size, from, &mut accepts_slot).or_else(|| {
                     let mut accepts_before = |slot| slot < from && accepts_slot(slot);
                     (from > 0).then(|| index.next_fit(size, 0, &mut accepts_before)).flatten()
                 });
-                self.shapes.get_mut(shape).hint = None;
                 if let (Some(slot), true) = (found, spread) {
                     self.cursor = slot + 1;
                 }
@@ -504,6 +523,9 @@ impl Partition {
             self.offer(queues, queue, shape, is_offered);
         }
         self.is_dirty |= is_wanted;
+        if is_wanted && !self.shapes.get(shape).is_open {
+            (self.reserve_after, self.reserve_pause) = (0, 0);
+        }
     }
 
     // Usage
