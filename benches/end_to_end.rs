@@ -113,7 +113,7 @@ fn rounds(criterion: &mut Criterion) {
     let config = RmConfig::default();
     let mut options = Options::new(&config, 1, NodeLists::default());
     options.listen = "127.0.0.1:0".parse().expect("an address");
-    options.threads = RuntimeSettings { net_threads: 1, engine_threads: 1 };
+    options.threads = RuntimeSettings { net_threads: 1, engine_threads: 1, scheduler_threads: 1 };
     let identity = authority.issue(Role::ResourceManager, "rm").expect("a certificate");
     let rm = ResourceManager::start(&options, &identity, Metrics::new()).expect("a ResourceManager");
     let client = authority.issue(Role::Node, "*").expect("a certificate");

@@ -15,7 +15,9 @@ use common::{container, status};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use heddle::engine::batch::{AnswerBatch, FrameBatch};
 use heddle::engine::event::NodeOrder;
-use heddle::engine::inventory::Inventory;
+use heddle::engine::scheduler::Scheduler;
+use heddle::engine::scheduler::face::SchedulerOutput;
+use heddle::engine::scheduler::settings::{SchedulerSettings, UnknownContainers};
 use heddle::engine::settings::ShardSettings;
 use heddle::engine::shard::{Outbox, Shard};
 use heddle::engine::time::Instant;
@@ -35,13 +37,13 @@ enum Shape {
     Steady,
     /// So many running containers, all of them reported with every beat.
     Containers(u64),
-    /// Every tenth node's beat starts or ends a container, acknowledged by an inventory.
+    /// Every tenth node's beat starts or ends a container, acknowledged by a scheduler.
     Churn,
 }
 
 struct Fleet {
     shard: Shard,
-    inventory: Inventory,
+    scheduler: Scheduler,
     now: Instant,
     beats: Vec<NodeHeartbeatRequest>,
     nodes: Vec<(heddle::engine::batch::StreamRef, heddle::engine::batch::PeerId)>,
@@ -101,9 +103,11 @@ impl Fleet {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             order.swap(index, (state >> 33) as usize % (index + 1));
         }
-        let inventory = Inventory::new();
+        let unknown_containers = UnknownContainers::Accept;
+        let scheduler =
+            Scheduler::new(SchedulerSettings { unknown_containers, ..SchedulerSettings::default() });
         let batches = Vec::new();
-        let mut fleet = Self { shard, inventory, now, beats, nodes, order, batches, answers, out, round: 0 };
+        let mut fleet = Self { shard, scheduler, now, beats, nodes, order, batches, answers, out, round: 0 };
         fleet.drain_events();
         fleet.prepare(shape);
         fleet
@@ -148,11 +152,12 @@ impl Fleet {
     }
 
     fn drain_events(&mut self) {
-        let mut commands = Vec::new();
+        let mut output = SchedulerOutput::default();
         while let Some(event) = self.shard.poll_node_event() {
-            self.inventory.handle_node_event(self.now, event, &mut commands);
+            self.scheduler.handle_node_event(self.now, event, &mut output);
+            output.attempt_events.clear();
         }
-        for command in commands.drain(..) {
+        for command in output.node_commands {
             debug_assert!(!matches!(command.order, NodeOrder::SignalContainer(..)));
             self.shard.handle_node_command(self.now, command, &mut self.out).expect("room");
         }

@@ -9,7 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use common::{NodeBuilder, container, status};
 use heddle::engine::batch::{AnswerBatch, FrameBatch};
-use heddle::engine::inventory::Inventory;
+use heddle::engine::scheduler::Scheduler;
+use heddle::engine::scheduler::face::SchedulerOutput;
+use heddle::engine::scheduler::settings::{SchedulerSettings, UnknownContainers};
 use heddle::engine::settings::ShardSettings;
 use heddle::engine::shard::{Outbox, Shard};
 use heddle::engine::time::Instant;
@@ -26,7 +28,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 struct Fleet {
     shard: Shard,
-    inventory: Inventory,
+    /// Hears the shard's events; `None` = nobody does.
+    scheduler: Option<Scheduler>,
     now: Instant,
     nodes: Vec<common::TestNode>,
     out: Outbox,
@@ -36,13 +39,20 @@ impl Fleet {
     fn new(count: u32) -> Self {
         Self {
             shard: Shard::new(ShardSettings::default()),
-            inventory: Inventory::new(),
+            scheduler: None,
             now: Instant::from_millis(1_000),
             nodes: (0..count)
                 .map(|number| NodeBuilder::new(&format!("node-{number:07}.dc1")).build())
                 .collect(),
             out: Outbox::default(),
         }
+    }
+
+    /// With a scheduler that takes the containers nodes invent as they are.
+    fn with_scheduler(count: u32) -> Self {
+        let unknown_containers = UnknownContainers::Accept;
+        let settings = SchedulerSettings { unknown_containers, ..SchedulerSettings::default() };
+        Self { scheduler: Some(Scheduler::new(settings)), ..Self::new(count) }
     }
 
     fn register(&mut self) {
@@ -66,11 +76,14 @@ impl Fleet {
     }
 
     fn drain(&mut self) {
-        let mut commands = Vec::new();
+        let mut output = SchedulerOutput::default();
         while let Some(event) = self.shard.poll_node_event() {
-            self.inventory.handle_node_event(self.now, event, &mut commands);
+            if let Some(scheduler) = &mut self.scheduler {
+                scheduler.handle_node_event(self.now, event, &mut output);
+                output.attempt_events.clear();
+            }
         }
-        for command in commands {
+        for command in output.node_commands {
             self.shard.handle_node_command(self.now, command, &mut self.out).expect("there is room");
         }
     }
@@ -101,7 +114,7 @@ impl Fleet {
 fn a_steady_beat_allocates_nothing() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for containers in [0, 4] {
-        let mut fleet = Fleet::new(1_000);
+        let mut fleet = Fleet::with_scheduler(1_000);
         fleet.register();
         for node in &mut fleet.nodes {
             for id in 0..containers {
@@ -143,11 +156,30 @@ fn an_idle_node_costs_at_most_256_bytes() {
     let held = change.bytes_allocated as i64 - change.bytes_deallocated as i64;
     let out = fleet.out.notices.capacity() * size_of::<heddle::engine::shard::Notice>();
     let per_node = (held - out as i64) / i64::from(NODES);
-    println!("{per_node} bytes per node in shard and inventory, {} in the shard by its own estimate", {
+    println!("{per_node} bytes per node in the shard, {} by its own estimate", {
         fleet.shard.heap_size() / NODES as usize
     });
     assert!((64..=256).contains(&per_node), "{per_node} bytes per node");
     let estimate = fleet.shard.heap_size() as i64;
     assert!(estimate <= held && held - estimate <= i64::from(NODES) * 40, "estimate {estimate} of {held}");
-    assert_eq!(fleet.inventory.totals().nodes, u64::from(NODES));
+}
+
+/// The scheduler keeps what it has of a node beside the shard: names, capability, what is free, its place in the index.
+#[test]
+fn an_idle_node_costs_the_scheduler_at_most_a_kilobyte() {
+    const NODES: u32 = 20_000;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let held = |mut fleet: Fleet| {
+        let region = Region::new(ALLOCATOR);
+        fleet.register();
+        let change = region.change();
+        let nodes = fleet.scheduler.as_ref().map_or(0, |scheduler| scheduler.totals().nodes);
+        (change.bytes_allocated as i64 - change.bytes_deallocated as i64, nodes)
+    };
+    let (without, _) = held(Fleet::new(NODES));
+    let (with, nodes) = held(Fleet::with_scheduler(NODES));
+    assert_eq!(nodes, u64::from(NODES));
+    let per_node = (with - without) / i64::from(NODES);
+    println!("{per_node} bytes per node in the scheduler");
+    assert!((16..=1_024).contains(&per_node), "{per_node} bytes per node");
 }

@@ -50,7 +50,7 @@ enum Command {
     /// Look at nodes; take them out and bring them back.
     #[command(subcommand)]
     Node(node::NodeCommand),
-    /// See what a queue file means, and what is wrong with it.
+    /// Look at queues; see what a queue file means, and what is wrong with it.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
     /// Labels of nodes: list, add, remove, put on nodes.
@@ -142,6 +142,9 @@ mod tests {
             "node decommission n1 --graceful --timeout -1",
             "node recommission n1",
             "node refresh --graceful",
+            "queue list",
+            "queue list root.a -o json",
+            "queue status a",
             "queue validate capacity-scheduler.xml",
             "queue validate queues.toml --yarn-site yarn-site.xml --memory 102400 --vcores 100 -o json",
             "label list -o json",
@@ -174,6 +177,8 @@ mod tests {
             "node decommission n1 --graceful --forceful",
             "node decommission n1 --graceful --timeout -2",
             "queue validate",
+            "queue status",
+            "queue list a b",
             "queue validate a.xml --memory 1",
             "label add gpu:sometimes",
             "label set n1",

@@ -1,6 +1,8 @@
-//! `heddle queue`: what a queue file says, and what is wrong with it.
-//! Owns: the report. Called by: `cli::main`. Thread: main. Does not: ask a ResourceManager, or judge queues (`config` does).
+//! `heddle queue`: what a queue file says, and what is wrong with it; below it the queues of a running ResourceManager.
+//! Owns: the report of a file. Called by: `cli::main`. Thread: main. Does not: judge queues (`config` does).
 //! Invariant: the same file gives the same report, whatever Heddle's own configuration and environment say.
+
+mod live;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,6 +24,10 @@ use crate::engine::scheduler::settings::{
 /// `heddle queue …`
 #[derive(Debug, Subcommand)]
 pub(super) enum QueueCommand {
+    /// List a queue and all below it: shares, use, applications.
+    List(live::ListArgs),
+    /// All there is to know about a queue, partition by partition.
+    Status(live::StatusArgs),
     /// Show what a queue file means, and everything that is wrong or has no effect. Exit code 1 if it would be refused.
     Validate(ValidateArgs),
 }
@@ -48,6 +54,8 @@ pub(super) struct ValidateArgs {
 impl QueueCommand {
     pub(super) fn format(&self) -> Format {
         match self {
+            Self::List(args) => args.format(),
+            Self::Status(args) => args.format(),
             Self::Validate(args) => args.output,
         }
     }
@@ -56,6 +64,8 @@ impl QueueCommand {
 /// Runs the command.
 pub(super) fn run(command: QueueCommand) -> Result<(), CliError> {
     match command {
+        QueueCommand::List(args) => live::list(&args),
+        QueueCommand::Status(args) => live::status(&args),
         QueueCommand::Validate(args) => validate(&args),
     }
 }

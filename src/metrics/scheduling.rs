@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use super::Writer;
 use crate::engine::application::ApplicationCounters;
 use crate::engine::application_master::Counters as MasterCounters;
-use crate::engine::scheduler::Totals;
+use crate::engine::scheduler::{QueueUsage, Totals};
 
 /// Public states of an application, in the order of `YarnApplicationState`.
 const STATES: [&str; 8] =
@@ -41,7 +41,7 @@ impl Latencies {
     pub fn add(&mut self, took: Duration, count: u64) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         // 0 and 1 µs are in the first bucket, 2 in the second, 3 and 4 in the third.
-        let index = micros.max(1).next_power_of_two().trailing_zeros() as usize;
+        let index = (u64::BITS - micros.saturating_sub(1).leading_zeros()) as usize;
         if let Some(bucket) = self.buckets.get_mut(index.min(Self::BUCKETS - 1)) {
             *bucket += count;
         }
@@ -53,7 +53,7 @@ impl Latencies {
         let mut index = 0;
         self.buckets.map(|count| {
             let is_last = index == Self::BUCKETS - 1;
-            let bound = if is_last { f64::MAX } else { (1_u64 << index) as f64 / 1e6 };
+            let bound = if is_last { f64::INFINITY } else { (1_u64 << index) as f64 / 1e6 };
             index += 1;
             (bound, count)
         })
@@ -64,6 +64,7 @@ impl Latencies {
 #[derive(Debug, Default)]
 pub struct SchedulerGauge {
     latencies: ArcSwap<Latencies>,
+    queues: ArcSwap<Vec<QueueUsage>>,
     totals: ArcSwap<Totals>,
     masters: ArcSwap<MasterCounters>,
     depths: ArcSwap<QueueDepths>,
@@ -79,6 +80,16 @@ impl SchedulerGauge {
     /// Publishes what waits.
     pub fn publish_depths(&self, depths: &QueueDepths) {
         self.depths.store(Arc::new(*depths));
+    }
+
+    /// Most queues that are exposed, in the order of the tree: seven time series each.
+    pub const QUEUES_MAX: usize = 1_024;
+
+    /// Publishes what queues use.
+    pub fn publish_queues(&self, queues: Vec<QueueUsage>) {
+        if **self.queues.load() != queues {
+            self.queues.store(Arc::new(queues));
+        }
     }
 
     /// Publishes how long ApplicationMasters' requests took.
@@ -165,6 +176,7 @@ pub(super) fn encode_scheduler(writer: &mut Writer<'_, '_>, gauge: &SchedulerGau
     for (name, help, value) in counters {
         writer.counter(name, help, "partition", std::iter::once(("default", value)))?;
     }
+    encode_queues(writer, &gauge.queues.load())?;
     encode_masters(writer, &gauge.masters.load())?;
     let latencies = gauge.latencies.load_full();
     writer.histogram(
@@ -174,6 +186,35 @@ pub(super) fn encode_scheduler(writer: &mut Writer<'_, '_>, gauge: &SchedulerGau
         &latencies.bounds(),
     )?;
     encode_depths(writer, "scheduler", &depths)
+}
+
+fn encode_queues(writer: &mut Writer<'_, '_>, queues: &[QueueUsage]) -> fmt::Result {
+    type Read = fn(&QueueUsage) -> f64;
+    let gauges: [(&str, &str, Read); 7] = [
+        ("queue_used_memory_bytes", "Memory a queue uses", |queue| {
+            queue.used.memory_mb() as f64 * 1_048_576.0
+        }),
+        ("queue_used_virtual_cores", "Virtual cores a queue uses", |queue| queue.used.virtual_cores() as f64),
+        ("queue_guaranteed_memory_bytes", "Memory a queue is guaranteed", |queue| {
+            queue.guaranteed.memory_mb() as f64 * 1_048_576.0
+        }),
+        ("queue_guaranteed_virtual_cores", "Virtual cores a queue is guaranteed", |queue| {
+            queue.guaranteed.virtual_cores() as f64
+        }),
+        ("queue_pending_memory_bytes", "Memory asked for in a leaf and not granted", |queue| {
+            queue.pending.memory_mb() as f64 * 1_048_576.0
+        }),
+        ("queue_pending_virtual_cores", "Virtual cores asked for in a leaf and not granted", |queue| {
+            queue.pending.virtual_cores() as f64
+        }),
+        ("queue_containers", "Live containers and reservations of a leaf", |queue| {
+            f64::from(queue.containers)
+        }),
+    ];
+    for (name, help, read) in gauges {
+        writer.gauge(name, help, "queue", queues.iter().map(|queue| (&*queue.path, read(queue))))?;
+    }
+    Ok(())
 }
 
 fn encode_masters(writer: &mut Writer<'_, '_>, masters: &MasterCounters) -> fmt::Result {
@@ -265,8 +306,18 @@ mod tests {
         assert_eq!(bounds[0], (1e-6, 2));
         assert_eq!((bounds[1].1, bounds[2].1), (1, 2));
         assert_eq!(bounds[10], (1_024e-6, 7));
-        assert_eq!(bounds[Latencies::BUCKETS - 1], (f64::MAX, 2));
+        assert_eq!(bounds[Latencies::BUCKETS - 1], (f64::INFINITY, 2));
         assert_eq!(bounds.iter().map(|(_, count)| count).sum::<u64>(), 14);
+    }
+
+    #[test]
+    fn queues_are_exposed_by_their_path() {
+        let metrics = crate::metrics::Metrics::new();
+        let queue = QueueUsage { path: "root.a".into(), containers: 3, ..QueueUsage::default() };
+        metrics.scheduler().publish_queues(vec![queue]);
+        let text = metrics.exposition().unwrap();
+        let line = "heddle_queue_containers{queue=\"root.a\"} 3.0";
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
 
     #[test]

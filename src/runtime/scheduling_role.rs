@@ -33,6 +33,9 @@ const EVENTS_PER_CYCLE: usize = 1_024;
 /// Commands taken in a cycle.
 const COMMANDS_PER_CYCLE: usize = 1_024;
 
+/// What queues use is published with every tenth publication: once a second.
+const PUBLICATIONS_PER_QUEUES: u64 = 10;
+
 /// What the role steps: the scheduler with its tape, or a test's stand-in.
 pub(super) trait SchedulingSteps {
     /// Frames of ApplicationMasters; returns how many were taken.
@@ -164,6 +167,7 @@ pub(super) struct SchedulingRole<S> {
     /// How long frames took from the net thread's hand to their answer.
     latencies: Latencies,
     clock: Option<Clock>,
+    publications: u64,
 }
 
 impl<S: SchedulingSteps> SchedulingRole<S> {
@@ -188,6 +192,7 @@ impl<S: SchedulingSteps> SchedulingRole<S> {
             owes_step: false,
             latencies: Latencies::default(),
             clock: None,
+            publications: 0,
         }
     }
 
@@ -388,6 +393,11 @@ impl SchedulingRole<SchedulingStepper> {
         let scheduling = self.stepper.scheduling();
         gauge.publish(&scheduling.scheduler().totals(), &scheduling.application_master().counters());
         gauge.publish_latencies(&self.latencies);
+        // A walk over the queues: not with every publication.
+        self.publications += 1;
+        if self.publications.is_multiple_of(PUBLICATIONS_PER_QUEUES) {
+            gauge.publish_queues(scheduling.scheduler().queue_usage(SchedulerGauge::QUEUES_MAX));
+        }
         let node_events: usize = self.shards.iter().map(|shard| shard.link.events.depth()).sum();
         gauge.publish_depths(&QueueDepths {
             frame_batches: self.nets.depth() as u64,

@@ -118,10 +118,10 @@ impl NodeListsService {
 
     async fn refresh(&mut self, mode: DecommissionMode) -> Result<RefreshNodesResponse, Reject> {
         let files = self.files.clone();
-        let read = tokio::task::spawn_blocking(move || files.read());
+        let read = tokio::task::spawn_blocking(move || files.read().map_err(|error| error.to_string()));
         let lists = match read.await {
             Ok(Ok(lists)) => lists,
-            Ok(Err(error)) => return Err(Reject::new(RejectCode::BadField, error.to_string())),
+            Ok(Err(error)) => return Err(Reject::new(RejectCode::BadField, error)),
             Err(error) => {
                 return Err(Reject::new(RejectCode::Internal, format!("reading the lists failed: {error}")));
             }

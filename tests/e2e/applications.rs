@@ -1,14 +1,19 @@
 //! Applications from their submission to their end, through the door: what clients, nodes and ApplicationMasters see.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use heddle::engine::application::settings::Groups;
+use heddle::engine::scheduler::settings::{Acl, QueueTree};
 use heddle::pki::Role;
 use heddle::recorder::replay;
+use heddle::runtime::SchedulerFiles;
+use heddle_wire::administration::*;
 use heddle_wire::application_client::GetApplicationReportRequest;
 use heddle_wire::application_master::{AllocateRequest, RegisterApplicationMasterResponse};
 use heddle_wire::record::*;
-use heddle_wire::{Flags, RejectCode, write_frame};
+use heddle_wire::{Flags, RejectCode, decode, write_frame};
 
 use crate::cluster::{Cluster, Setup, block_on};
 use crate::peer::{PATIENCE, Peer, Pki};
@@ -49,6 +54,8 @@ fn an_application_runs_from_its_submission_to_its_end_and_replays() {
         while master.granted.len() < 3 {
             master.pushed().await;
         }
+        let usage = client.report(application_id).await.resource_usage;
+        assert_eq!(usage.map(|usage| usage.num_used_containers), Some(4), "with the ApplicationMaster's");
         for container in &master.granted {
             assert_eq!((container.node, container.resource.memory_mb), (node.handle, 1_024));
             node.start(container.container_id, container.resource.clone());
@@ -86,6 +93,10 @@ fn an_application_runs_from_its_submission_to_its_end_and_replays() {
         node.beat().await;
         until(&cluster.metrics, YarnApplicationState::Finished, 1).await;
         assert!(client.kill(application_id).await, "it has ended, so there is nothing to kill");
+        let report = client.report(application_id).await;
+        assert_eq!(report.state, YarnApplicationState::Finished);
+        assert_eq!(report.final_application_status, FinalApplicationStatus::Succeeded);
+        assert!(report.user == "alice" && report.queue.ends_with("default"), "{report:?}");
         let counters = cluster.metrics.applications().counters();
         assert_eq!((counters.finished, counters.killed, counters.impossible_pairs), (1, 0, 0));
     });
@@ -100,7 +111,8 @@ fn an_application_runs_from_its_submission_to_its_end_and_replays() {
 #[test]
 fn a_kill_ends_an_application_wherever_it_is() {
     let pki = Pki::new();
-    let cluster = Setup::new().start(&pki);
+    // Every role on one thread.
+    let cluster = Setup::new().scheduler_threads(0).start(&pki);
     block_on(async {
         let mut client = Client::connect(cluster.address(), &pki, "alice").await;
         // No node yet: it waits in its queue.
@@ -347,4 +359,52 @@ fn a_stop_answers_what_was_accepted() {
     let door = &metrics.transports()[0].1;
     let refused = door.rejects(RejectCode::ShuttingDown);
     assert_eq!(door.frames_in.get() - refused, answered + 2, "{refused} refused");
+}
+
+/// The queues as somebody has written them.
+#[derive(Debug)]
+struct Files(Result<QueueTree, String>);
+
+impl SchedulerFiles for Files {
+    fn read_queues(&self) -> Result<(QueueTree, Vec<String>), String> {
+        Ok((self.0.clone()?, vec!["a.xml:3: has no effect".to_owned()]))
+    }
+
+    fn read_admin_acl(&self) -> Result<Acl, String> {
+        Ok(Acl::all())
+    }
+
+    fn read_groups(&self) -> Result<Groups, String> {
+        Ok(Groups::from([("alice".into(), vec!["ops".into(), "users".into()])]))
+    }
+
+    fn read_cluster_max_priority(&self) -> Result<i32, String> {
+        Ok(9)
+    }
+}
+
+#[test]
+fn an_administrator_has_files_read_again() {
+    let pki = Pki::new();
+    let mut setup = Setup::new();
+    setup.options.files = Arc::new(Files(Err("a.xml:1: one\na.xml:2: two".to_owned())));
+    let cluster = setup.start(&pki);
+    block_on(async {
+        let mut admin = Peer::connect(cluster.address(), &pki.issue(Role::Admin, "root")).await;
+        admin.request(1, 0, &RefreshQueuesRequest {}).await;
+        let reject = admin.expect().await.reject();
+        assert_eq!(reject.message, "a.xml:1: one\na.xml:2: two", "every reason, and nothing is changed");
+        admin.request(2, 0, &RefreshUserToGroupsMappingsRequest {}).await;
+        let frame = admin.expect().await;
+        assert!(!frame.header.flags.is_reject(), "{:?}", frame.reject());
+        admin.request(3, 0, &GetGroupsForUserRequest { user: "alice".to_owned() }).await;
+        let frame = admin.expect().await;
+        let answer: GetGroupsForUserResponse = decode(&frame.body).unwrap();
+        assert_eq!(answer.groups, ["ops", "users"]);
+        // A client may not.
+        let mut client = Peer::connect(cluster.address(), &pki.issue(Role::Client, "alice")).await;
+        client.request(4, 0, &RefreshQueuesRequest {}).await;
+        assert_eq!(client.expect().await.reject().code, RejectCode::RoleNotAllowed as u16);
+    });
+    cluster.rm.stop();
 }

@@ -45,6 +45,12 @@ impl Setup {
         self
     }
 
+    /// Threads of scheduler and application manager; 0 = with the shard.
+    pub(crate) fn scheduler_threads(mut self, count: usize) -> Self {
+        self.options.threads.scheduler_threads = count;
+        self
+    }
+
     pub(crate) fn record(mut self, folder: &Path) -> Self {
         self.options.recorder = Some(RecorderSettings { dir: folder.to_owned(), size_max: 1 << 30 });
         self

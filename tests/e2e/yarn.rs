@@ -60,6 +60,12 @@ impl Client {
         Ok(())
     }
 
+    pub(crate) async fn report(&mut self, application_id: ApplicationId) -> ApplicationReport {
+        let frame = self.call(&GetApplicationReportRequest { application_id }).await;
+        assert!(!frame.header.flags.is_reject(), "{:?}", frame.reject());
+        decode::<GetApplicationReportResponse>(&frame.body).unwrap().application_report
+    }
+
     pub(crate) async fn kill(&mut self, application_id: ApplicationId) -> bool {
         let request = KillApplicationRequest { application_id, diagnostics: Some("enough".to_owned()) };
         let frame = self.call(&request).await;

@@ -10,6 +10,7 @@
 //! | `checkers` | what has to hold |
 //! | `coverage`, `describe` | what was really met, and how it is told |
 //! | `regressions` | what seeds found, without the seeds |
+//! | `cluster` | whole clusters: applications, scheduler and store as well |
 //!
 //! `SIM_SEED=n` runs one seed and prints its story when it fails; `SIM_SEEDS=n` (and `SIM_FIRST=n`) runs so many.
 #![allow(
@@ -20,6 +21,7 @@
 
 mod chance;
 mod checkers;
+mod cluster;
 mod coverage;
 mod describe;
 mod network;
@@ -41,7 +43,7 @@ use simulation::{Report, Simulation};
 /// Seeds run by default.
 const SEEDS: u64 = 10_000;
 
-fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 

@@ -1,6 +1,10 @@
 //! Container statuses and orders: what a node reports, and what it is told until it acknowledges.
 //! Owns: those clauses. Called by: the test harness. Does not: hold helpers; they are in the parent.
 
+use heddle::engine::scheduler::Scheduler;
+use heddle::engine::scheduler::face::SchedulerOutput;
+use heddle::engine::scheduler::settings::{SchedulerSettings, UnknownContainers};
+
 use super::*;
 
 // ---- Container status processing ----
@@ -116,11 +120,13 @@ fn a_container_that_comes_back_after_its_end_was_told_is_live() {
     engine.join(&mut a);
     a.launch(container(1, 1));
     engine.beat(&mut a);
-    let mut inventory = heddle::engine::inventory::Inventory::new();
+    let unknown_containers = UnknownContainers::Accept;
+    let mut scheduler =
+        Scheduler::new(SchedulerSettings { unknown_containers, ..SchedulerSettings::default() });
     let event = engine.event();
     assert_eq!((ids(&event.completed), ids(&event.launched)), (vec![container(1, 1)], vec![container(1, 1)]));
-    inventory.handle_node_event(engine.now, event, &mut Vec::new());
-    assert_eq!(inventory.totals().running_containers, 1);
+    scheduler.handle_node_event(engine.now, event, &mut SchedulerOutput::default());
+    assert_eq!(scheduler.totals().running_containers, 1);
 }
 
 #[test]

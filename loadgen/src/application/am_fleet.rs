@@ -21,7 +21,8 @@ use heddle_wire::{Opcode, RejectCode, access, message};
 use crate::fleet::Chance;
 use crate::workload::ApplicationSpec;
 
-use super::am::{Scope, SimulatedAm, Stage, plain_ask};
+use super::am::{Scope, SimulatedAm, Stage};
+use super::ask::plain_ask;
 use super::{APPLICATION_VARIABLE, AmCounters, AmExit, Note, NoteKind, Outbox};
 
 /// Exit status of an ApplicationMaster that cannot go on.

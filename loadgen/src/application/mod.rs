@@ -11,6 +11,7 @@
 
 mod am;
 mod am_fleet;
+mod ask;
 mod client;
 mod counters;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod labels;
 mod moves;
 mod queues;
+mod recount;
 
 use heddle_wire::RejectCode;
 

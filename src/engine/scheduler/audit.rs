@@ -18,6 +18,7 @@ impl Scheduler {
         self.audit_nodes(&mut found);
         self.audit_queues(&mut found);
         self.audit_attempts(&mut found);
+        self.recount(&mut found);
         found
     }
 

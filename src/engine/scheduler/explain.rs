@@ -73,6 +73,8 @@ struct Explainer<'a> {
     now: Instant,
     app: &'a App,
     attempt: &'a AttemptRow,
+    /// By shape: what was found for an ask that has only this one, besides its own age.
+    known: BTreeMap<(u16, ShapeId), Finding>,
     /// By partition and shape: how many nodes are large enough.
     large: BTreeMap<(u16, ShapeId), u32>,
     /// By partition: applications that come first in the leaf, as far as they are before this one.
@@ -90,6 +92,13 @@ impl Scheduler {
         limit: u32,
     ) -> Result<ExplainApplicationResponse, Refused> {
         self.explain_counted(now, id, limit).map(|(response, _)| response)
+    }
+
+    /// How many elementary steps an explanation of an application takes now: for tests, which count work rather than
+    /// time. `None` = the application is not known.
+    #[must_use]
+    pub fn explanation_steps(&self, now: Instant, application_id: ApplicationId) -> Option<u64> {
+        self.explain_counted(now, application_id, PENDING_ASKS_PER_ANSWER_MAX).ok().map(|(_, steps)| steps)
     }
 
     fn explain_counted(
@@ -121,6 +130,7 @@ impl Scheduler {
             now,
             app,
             attempt,
+            known: BTreeMap::new(),
             large: BTreeMap::new(),
             before: BTreeMap::new(),
             steps: 0,
@@ -163,30 +173,51 @@ impl Explainer<'_> {
         response.summary.sort_by_key(|count| (core::cmp::Reverse(count.containers), count.reason));
     }
 
-    /// What binds an ask: first what no free node would change, then whether there is one.
+    /// What binds an ask. Asks of one size that go anywhere differ by their age only: one of them is looked at.
     fn find(&mut self, ask: &KeyAsk) -> Finding {
         self.steps += 1;
+        let alike = match ask.shapes[..] {
+            [shape] if !ask.is_am && !ask.has_places() && ask.reservations.is_empty() => {
+                Some((ask.partition, shape))
+            }
+            _ => None,
+        };
+        let found = match alike.and_then(|alike| self.known.get(&alike)) {
+            Some(found) => *found,
+            None => {
+                let found = self.look(ask);
+                if let Some(alike) = alike {
+                    self.known.insert(alike, found);
+                }
+                found
+            }
+        };
+        Finding { since: found.since.max(ask.since), ..found }
+    }
+
+    /// First what no free node would change, then whether there is one.
+    fn look(&mut self, ask: &KeyAsk) -> Finding {
         let scheduler = self.scheduler;
-        let found = |reason, since: Instant, why| Finding { reason, since: since.max(ask.since), why };
+        let found = |reason, since: Instant, why| Finding { reason, since, why };
         if let Some((reason, since)) = self.inactive(ask.is_am) {
             return found(reason, since, Why::NotActive);
         }
         let partition = &scheduler.partitions[usize::from(ask.partition)];
         let share = partition.share(self.attempt.queue);
         let Some(leaf) = share.leaf.as_deref() else {
-            return found(PendingReason::NotConsidered, ask.since, Why::Next);
+            return found(PendingReason::NotConsidered, Instant::ZERO, Why::Next);
         };
         if partition.is_removed {
-            return found(PendingReason::LabelNotAccessible, ask.since, Why::LabelRemoved);
+            return found(PendingReason::LabelNotAccessible, Instant::ZERO, Why::LabelRemoved);
         }
         if !share.capacity.is_accessible {
-            return found(PendingReason::LabelNotAccessible, ask.since, Why::NotAccessible);
+            return found(PendingReason::LabelNotAccessible, Instant::ZERO, Why::NotAccessible);
         }
         if partition.usable_nodes == 0 {
-            return found(PendingReason::NoNodes, ask.since, Why::NoNodes);
+            return found(PendingReason::NoNodes, Instant::ZERO, Why::NoNodes);
         }
         if self.large_nodes(ask) == 0 {
-            return found(PendingReason::TooLarge, ask.since, Why::TooLarge);
+            return found(PendingReason::TooLarge, Instant::ZERO, Why::TooLarge);
         }
         if let Some(index) = ask.reservations.first()
             && let Some(reservation) = scheduler.reservations.get(*index)
@@ -203,7 +234,7 @@ impl Explainer<'_> {
                     break;
                 }
                 let block = leaf.limit_block.as_ref().map(|block| block.since);
-                let since = leaf.short_since.or(block).unwrap_or(ask.since);
+                let since = leaf.short_since.or(block).unwrap_or(Instant::ZERO);
                 return found(PendingReason::QueueLimit, since, Why::Queue(*queue));
             }
         }
@@ -213,7 +244,7 @@ impl Explainer<'_> {
         }
         let shape_of = |id: &ShapeId| partition.shapes.get(*id);
         if ask.shapes.iter().any(|id| shape_of(id).set_aside.contains(&self.attempt.handle.row())) {
-            return found(PendingReason::Blacklist, ask.since, Why::Blacklist);
+            return found(PendingReason::Blacklist, Instant::ZERO, Why::Blacklist);
         }
         let any = ask.shapes.iter().map(shape_of).find(|shape| shape.reach == Reach::Any);
         match any {
@@ -224,9 +255,9 @@ impl Explainer<'_> {
             None if ask.stage != Stage::Any || ask.has_places() => {
                 found(PendingReason::Locality, ask.waits_since, Why::Locality)
             }
-            _ if partition.is_dirty => found(PendingReason::NotConsidered, ask.since, Why::Next),
+            _ if partition.is_dirty => found(PendingReason::NotConsidered, Instant::ZERO, Why::Next),
             _ => {
-                let since = leaf.short_since.unwrap_or(ask.since);
+                let since = leaf.short_since.unwrap_or(Instant::ZERO);
                 found(PendingReason::Order, since, Why::Order)
             }
         }
@@ -359,6 +390,3 @@ impl Explainer<'_> {
         size
     }
 }
-
-#[cfg(test)]
-mod tests;

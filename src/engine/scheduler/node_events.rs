@@ -271,7 +271,6 @@ impl Scheduler {
     fn move_charge(&mut self, index: super::container::ContainerIndex, after: u16) {
         let container = self.containers.get_mut(index);
         let (before, size, app) = (container.partition, container.resource.clone(), container.app);
-        let is_am = container.is_am;
         container.partition = after;
         let Some(app) = self.apps.get(app) else { return };
         let (place, owner) = ((app.queue, app.leaf_user), app.current);
@@ -282,11 +281,15 @@ impl Scheduler {
         if let Some(attempt) = owner.and_then(|row| self.attempts.get_mut(row)) {
             attempt.share_mut(before).used.subtract(&size);
             attempt.share_mut(after).used.add(&size);
-            if is_am && let Some(am) = &mut attempt.am {
+            let is_active = attempt.is_active();
+            if let Some(am) = attempt.am.as_mut().filter(|am| am.container == Some(index)) {
                 let from = core::mem::replace(&mut am.partition, after);
                 let size = am.size.clone();
-                self.charge_am(place, from, &size, false);
-                self.charge_am(place, after, &size, true);
+                // One that was moved to another queue may wait there, its AM container running: it is not counted yet.
+                if is_active {
+                    self.charge_am(place, from, &size, false);
+                    self.charge_am(place, after, &size, true);
+                }
             }
         }
         if let Some(row) = owner {

@@ -266,7 +266,7 @@ fn pushes_are_kept_in_order_while_a_net_thread_is_behind() {
     bench.step();
     let mut numbers = Vec::new();
     for _ in 0..100 {
-        for batch in kept.drain(..).collect::<Vec<_>>().into_iter().chain(bench.port().poll_answers()) {
+        for batch in core::mem::take(&mut kept).into_iter().chain(bench.port().poll_answers()) {
             for answer in batch.answers() {
                 let bytes = batch.answer_bytes(answer);
                 assert_eq!(batch.is_pushes(), bytes.len() > 8);

@@ -81,6 +81,9 @@ impl NodeLabels {
     }
 }
 
+/// A node as it is named (port 0 = every `NodeManager` of the host), and its new label.
+type Labelled = (Box<str>, u16, Option<Box<str>>);
+
 /// YARN's rule for names of labels.
 fn is_name(label: &str) -> bool {
     let is_inner = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
@@ -248,7 +251,7 @@ impl Scheduler {
         &mut self,
         now: Instant,
         token: u64,
-        nodes: &[(Box<str>, u16, Option<Box<str>>)],
+        nodes: &[Labelled],
         fail_on_unknown_nodes: bool,
         out: &mut SchedulerOutput,
     ) {

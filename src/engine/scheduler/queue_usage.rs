@@ -1,0 +1,56 @@
+//! What each queue uses, for metrics.
+//! Owns: [`QueueUsage`]. Called by: the duty cycle, now and then; on the scheduler's thread.
+//! Does not: walk applications or nodes. Invariants: as many rows as asked for at most, in the order of the queue tree.
+
+use super::Scheduler;
+use super::resource::ResourceVector;
+
+/// A queue's amounts, over all partitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueUsage {
+    /// Full path.
+    pub path: Box<str>,
+    /// Live containers and reservations.
+    pub used: ResourceVector,
+    /// What is guaranteed.
+    pub guaranteed: ResourceVector,
+    /// What is asked for and not granted; of a leaf.
+    pub pending: ResourceVector,
+    /// Live containers and reservations; of a leaf.
+    pub containers: u32,
+}
+
+impl Scheduler {
+    /// The first `most` queues of the tree, parents before children. O(queues × partitions).
+    #[must_use]
+    pub fn queue_usage(&self, most: usize) -> Vec<QueueUsage> {
+        let queues = self.queue_tree().queues.iter().take(most);
+        let usage = queues.enumerate().map(|(index, queue)| {
+            let mut usage = QueueUsage { path: queue.path.clone(), ..QueueUsage::default() };
+            for share in self.partitions.iter().filter_map(|partition| partition.shares.get(index)) {
+                usage.used.add(&share.used);
+                usage.guaranteed.add(&share.capacity.effective_min);
+                if let Some(leaf) = share.leaf.as_deref() {
+                    usage.pending.add(&leaf.pending);
+                    usage.containers += leaf.containers;
+                }
+            }
+            usage
+        });
+        usage.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::scheduler::settings::SchedulerSettings;
+
+    #[test]
+    fn as_many_queues_as_asked_for_are_told_parents_first() {
+        let scheduler = Scheduler::new(SchedulerSettings::default());
+        let paths: Vec<Box<str>> = scheduler.queue_usage(9).into_iter().map(|usage| usage.path).collect();
+        assert_eq!(paths, ["root".into(), "root.default".into()]);
+        assert_eq!(scheduler.queue_usage(1).len(), 1);
+    }
+}

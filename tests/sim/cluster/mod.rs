@@ -1,0 +1,121 @@
+//! Whole clusters in virtual time: the real roles, nodes, ApplicationMasters and clients, on paths that misbehave.
+//! Owns: the tests over many seeds. Called by: `cargo test --test sim`. Thread: each seed runs on one.
+//! Does not: open sockets, read clocks. Invariant: a seed that fails once fails always, with the command that is printed.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `plan` | what a seed decides: nodes, queues, applications, settings, which faults are on |
+//! | `world` | the run: its loop, the paths, nodes and ApplicationMasters |
+//! | `roles` | the ResourceManager: its roles and what is between them |
+//! | `acts` | what goes wrong, and who meddles |
+//! | `checks` | what has to hold |
+//! | `kinds` | what was really met |
+//!
+//! `SIM_SEED`, `SIM_SEEDS` and `SIM_FIRST` work as for nodes alone; these tests begin with `cluster::`.
+
+mod acts;
+mod checks;
+mod kinds;
+mod plan;
+mod roles;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::number;
+use kinds::{Happening, Tally};
+use world::{Outcome, World};
+
+/// Seeds run by default: with those of nodes alone about a minute on two cores.
+const SEEDS: u64 = 3_000;
+
+/// Lines of the story that are shown of a run that failed.
+const STORY_SHOWN: usize = 40;
+
+/// Runs a seed; a violation, or a panic of anything that takes part, becomes a text that says how to repeat it.
+fn run(seed: u64) -> Result<Outcome, String> {
+    let repeat =
+        format!("repeat with: SIM_SEED={seed} cargo test --test sim -- --nocapture cluster::one_seed");
+    match catch_unwind(AssertUnwindSafe(|| World::run(seed, false))) {
+        Ok(Ok(outcome)) => Ok(outcome),
+        Ok(Err((text, _))) => Err(format!("seed {seed}: {text}\n{repeat}")),
+        Err(_) => Err(format!("seed {seed}: panicked\n{repeat}")),
+    }
+}
+
+/// The same seed once more, with the end of its story.
+fn story(seed: u64) -> String {
+    let told = catch_unwind(AssertUnwindSafe(|| World::run(seed, true)));
+    let Ok(Err((_, lines))) = told else { return String::new() };
+    let first = lines.len().saturating_sub(STORY_SHOWN);
+    lines[first..].join("\n")
+}
+
+fn run_all(first: u64, count: u64) -> (Tally, Vec<(u64, String)>) {
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let (mut tally, mut failures) = (Tally::default(), Vec::new());
+    std::thread::scope(|scope| {
+        let work = |thread: u64| {
+            let (mut tally, mut failures) = (Tally::default(), Vec::new());
+            for seed in (first + thread..first + count).step_by(threads as usize) {
+                match run(seed) {
+                    Ok(outcome) => tally.merge(&outcome.tally),
+                    Err(text) => failures.push((seed, text)),
+                }
+                if failures.len() >= 20 {
+                    break;
+                }
+            }
+            (tally, failures)
+        };
+        let handles: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
+        for handle in handles {
+            let (part, texts) = handle.join().unwrap();
+            tally.merge(&part);
+            failures.extend(texts);
+        }
+    });
+    (tally, failures)
+}
+
+/// One seed, with its story.
+#[test]
+fn one_seed() {
+    let seed = number("SIM_SEED").unwrap_or(1);
+    match World::run(seed, true) {
+        Ok(outcome) => {
+            println!("seed {seed}: hash {:016x}\n{}", outcome.hash, outcome.tally.report());
+        }
+        Err((text, lines)) => {
+            for line in &lines {
+                println!("{line}");
+            }
+            panic!("seed {seed}: {text}");
+        }
+    }
+}
+
+#[test]
+fn same_seed_same_bytes() {
+    for seed in 0..60 {
+        let run = || World::run(seed, false).map(|outcome| (outcome.hash, outcome.tally.steps));
+        assert_eq!(run(), run(), "seed {seed}");
+    }
+}
+
+#[test]
+fn three_thousand_clusters() {
+    let count = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let first = number("SIM_FIRST").unwrap_or(0);
+    let (tally, failures) = run_all(first, count);
+    println!("{}", tally.report());
+    if let Some((seed, _)) = failures.first() {
+        println!("{}", story(*seed));
+    }
+    let texts: Vec<&str> = failures.iter().map(|(_, text)| &**text).collect();
+    assert!(failures.is_empty(), "{} seeds failed, for example\n{}", failures.len(), texts.join("\n"));
+    if count >= SEEDS {
+        let missing: Vec<_> = Happening::ALL.iter().filter(|kind| tally.count(**kind) == 0).collect();
+        assert!(missing.is_empty(), "never met: {missing:?}");
+    }
+}
