@@ -32,6 +32,12 @@ pub(super) struct Measures {
     pub(super) types: usize,
 }
 
+/// Most amounts a partition remembers to be free nowhere.
+const SCARCE_MAX: usize = 16;
+
+/// Most slots that may have one of them since; beyond, it is looked for everywhere again.
+const SCARCE_SLOTS_MAX: usize = 32;
+
 /// The groups of slots that belong to a rack.
 #[derive(Debug, Default)]
 struct Rack {
@@ -85,6 +91,8 @@ pub(super) struct Partition {
     racks: BTreeMap<NameId, Rack>,
     free_groups: Vec<u32>,
     cursor: usize,
+    /// Amounts that were free nowhere, each with every slot that may have as much since, ascending.
+    scarce: Vec<(ResourceVector, Vec<u32>)>,
     rules: CapacityRules,
     /// Reused: offers that changed while a user was parked or came back.
     changes: Vec<(ShapeId, bool)>,
@@ -127,6 +135,7 @@ impl Partition {
             racks: BTreeMap::new(),
             free_groups: Vec::new(),
             cursor: 0,
+            scarce: Vec::new(),
             rules: CapacityRules::new(&queues.tree, label),
             changes: Vec::new(),
         };
@@ -364,6 +373,18 @@ impl Partition {
                 again.push(shape);
             }
         }
+        let index = &self.index;
+        self.scarce.retain_mut(|(amount, slots)| {
+            if !index.fits(slot as usize, amount) {
+                return true;
+            }
+            if let Err(place) = slots.binary_search(&slot) {
+                slots.retain(|slot| index.fits(*slot as usize, amount));
+                slots.insert(place.min(slots.len()), slot);
+                slots.sort_unstable();
+            }
+            slots.len() <= SCARCE_SLOTS_MAX
+        });
         // What was opened by other slots may be placed here too.
         let hinted: Vec<ShapeId> = self
             .shapes
@@ -438,14 +459,34 @@ impl Partition {
         self.index.says(slot as usize, free)
     }
 
-    /// A node with this much free that `accepts`.
+    /// The first node with this much free that `accepts`. What is free nowhere is remembered, so that a full partition is
+    /// not searched again and again.
     pub(super) fn any_slot(
-        &self,
+        &mut self,
         free: &ResourceVector,
         accepts: &mut impl FnMut(u32) -> bool,
     ) -> Option<u32> {
-        let found = self.index.next_fit(free, 0, &mut |slot| accepts(self.slots[slot]));
-        found.map(|slot| self.slots[slot])
+        let (index, nodes) = (&self.index, &self.slots);
+        if let Some((_, slots)) = self.scarce.iter().find(|(amount, _)| amount.fits_in(free)) {
+            let mut fitting = slots.iter().map(|slot| *slot as usize).filter(|slot| index.fits(*slot, free));
+            return fitting.find(|slot| accepts(nodes[*slot])).map(|slot| nodes[slot]);
+        }
+        let mut seen: Vec<u32> = Vec::new();
+        let found = index.next_fit(free, 0, &mut |slot| {
+            if seen.len() <= SCARCE_SLOTS_MAX {
+                seen.push(slot as u32);
+            }
+            accepts(nodes[slot])
+        });
+        if found.is_none() && seen.len() <= SCARCE_SLOTS_MAX {
+            // It says all that the larger ones say.
+            self.scarce.retain(|(amount, _)| !free.fits_in(amount));
+            if self.scarce.len() == SCARCE_MAX {
+                self.scarce.remove(0);
+            }
+            self.scarce.push((free.clone(), seen));
+        }
+        found.map(|slot| nodes[slot])
     }
 
     // Shapes and offers
