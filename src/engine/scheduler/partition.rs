@@ -14,7 +14,7 @@ use super::names::NameId;
 use super::node_index::{FANOUT, NodeIndex};
 use super::queue::{LeafUserIndex, QueueIndex, Queues};
 use super::resource::ResourceVector;
-use super::shape::{BySize, Reach, ShapeId, Shapes};
+use super::shape::{BySize, Reach, Shape, ShapeId, Shapes};
 use super::share::{LeafShare, QueueShare};
 use super::sharing::Guest;
 use crate::engine::time::Instant;
@@ -459,6 +459,25 @@ impl Partition {
         self.index.says(slot as usize, free)
     }
 
+    /// What the remembered slots leave out although it has room; for audits. O(slots).
+    pub(super) fn forgotten_room(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut check = |what: String, size: &ResourceVector, known: &[u32]| {
+            let is_unknown = |slot: &usize| self.index.fits(*slot, size) && !known.contains(&(*slot as u32));
+            if let Some(slot) = (0..self.index.len()).find(is_unknown) {
+                found.push(format!("partition {:?}: slot {slot} has room for {what}", self.label));
+            }
+        };
+        let hinted = |shape: &Shape| shape.is_hinted && shape.reach == Reach::Any;
+        for (_, shape) in self.shapes.iter().filter(|(_, shape)| hinted(shape)) {
+            check(format!("{shape:?}"), &shape.size, &shape.hints);
+        }
+        for (amount, slots) in &self.scarce {
+            check(format!("{amount:?}, which is free in {slots:?} only"), amount, slots);
+        }
+        found
+    }
+
     /// The first node with this much free that `accepts`. What is free nowhere is remembered, so that a full partition is
     /// not searched again and again.
     pub(super) fn any_slot(
@@ -589,9 +608,10 @@ impl Partition {
             } else {
                 used.subtract(size);
             }
+            // The root has no siblings to stand among.
+            let Some(parent) = queues.settings(*index).parent else { continue };
             let key = self.order_key(queues, measures, *index);
-            let before = self.shares[*index as usize].order.replace(key);
-            if let (Some(parent), Some(before)) = (queues.settings(*index).parent, before) {
+            if let Some(before) = self.shares[*index as usize].order.replace(key) {
                 reposition(&mut self.shares[parent as usize].children, (before, *index), (key, *index));
             }
         }
