@@ -400,6 +400,5 @@ mod tests {
         let outcome = run(&spec, &pki.nodes().unwrap(), &mut Remote::new(address, None)).unwrap();
         assert!(outcome.beats > 30, "{}", outcome.beats);
         assert_eq!(outcome.latencies.len(), outcome.beats);
-        assert!(outcome.client_cpu > Duration::ZERO);
     }
 }

@@ -68,6 +68,7 @@ impl Scheduler {
                     partition.label, partition.total, partition.usable_nodes, totals[number], usable[number]
                 ));
             }
+            found.append(&mut partition.forgotten_room());
             for (_, shape) in partition.shapes.iter().filter(|(_, shape)| !shape.is_open) {
                 let fits = self.nodes.iter().any(|(index, node)| {
                     use super::shape::Reach;

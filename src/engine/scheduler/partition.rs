@@ -14,7 +14,7 @@ use super::names::NameId;
 use super::node_index::{FANOUT, NodeIndex};
 use super::queue::{LeafUserIndex, QueueIndex, Queues};
 use super::resource::ResourceVector;
-use super::shape::{BySize, Reach, ShapeId, Shapes};
+use super::shape::{BySize, Reach, Shape, ShapeId, Shapes};
 use super::share::{LeafShare, QueueShare};
 use super::sharing::Guest;
 use crate::engine::time::Instant;
@@ -31,6 +31,12 @@ pub(super) struct Measures {
     /// Resource types.
     pub(super) types: usize,
 }
+
+/// Most amounts a partition remembers to be free nowhere.
+const SCARCE_MAX: usize = 16;
+
+/// Most slots that may have one of them since; beyond, it is looked for everywhere again.
+const SCARCE_SLOTS_MAX: usize = 32;
 
 /// The groups of slots that belong to a rack.
 #[derive(Debug, Default)]
@@ -67,6 +73,10 @@ pub(super) struct Partition {
     pub(super) is_dirty: bool,
     /// Attempts set aside for shapes that may be looked at again.
     pub(super) restored: Vec<(ShapeId, u32)>,
+    /// Steps that are still passed before nodes are held again at the end of one.
+    pub(super) reserve_after: u32,
+    /// How many the next fruitless try is followed by.
+    pub(super) reserve_pause: u32,
     /// Shapes for which no node could be held in this step.
     pub(super) unreservable: Vec<ShapeId>,
     /// Asks without a label that may use its idle nodes, by shape.
@@ -81,6 +91,8 @@ pub(super) struct Partition {
     racks: BTreeMap<NameId, Rack>,
     free_groups: Vec<u32>,
     cursor: usize,
+    /// Amounts that were free nowhere, each with every slot that may have as much since, ascending.
+    scarce: Vec<(ResourceVector, Vec<u32>)>,
     rules: CapacityRules,
     /// Reused: offers that changed while a user was parked or came back.
     changes: Vec<(ShapeId, bool)>,
@@ -112,6 +124,8 @@ impl Partition {
             is_resized: false,
             is_dirty: false,
             restored: Vec::new(),
+            reserve_after: 0,
+            reserve_pause: 0,
             unreservable: Vec::new(),
             guests: BTreeMap::new(),
             reserved_nodes: 0,
@@ -121,6 +135,7 @@ impl Partition {
             racks: BTreeMap::new(),
             free_groups: Vec::new(),
             cursor: 0,
+            scarce: Vec::new(),
             rules: CapacityRules::new(&queues.tree, label),
             changes: Vec::new(),
         };
@@ -358,9 +373,36 @@ impl Partition {
                 again.push(shape);
             }
         }
+        let index = &self.index;
+        self.scarce.retain_mut(|(amount, slots)| {
+            if !index.fits(slot as usize, amount) {
+                return true;
+            }
+            if let Err(place) = slots.binary_search(&slot) {
+                slots.retain(|slot| index.fits(*slot as usize, amount));
+                slots.insert(place.min(slots.len()), slot);
+                slots.sort_unstable();
+            }
+            slots.len() <= SCARCE_SLOTS_MAX
+        });
+        // What was opened by other slots may be placed here too.
+        let hinted: Vec<ShapeId> = self
+            .shapes
+            .open_any()
+            .iter()
+            .map(|bit| self.shapes.of_bit(bit))
+            .filter(|shape| {
+                let shape = self.shapes.get(*shape);
+                shape.is_hinted && self.index.fits(slot as usize, &shape.size)
+            })
+            .collect();
         for shape in opened {
-            self.shapes.get_mut(shape).hint = Some(slot);
             self.set_open(now, queues, shape, true);
+            self.shapes.get_mut(shape).is_hinted = true;
+            self.shapes.add_hint(shape, slot);
+        }
+        for shape in hinted {
+            self.shapes.add_hint(shape, slot);
         }
         for shape in again {
             let rows = core::mem::take(&mut self.shapes.get_mut(shape).set_aside);
@@ -388,18 +430,15 @@ impl Partition {
         let mut accepts_slot = |slot: usize| accepts(slots[slot]);
         match of.reach {
             Reach::Any => {
-                if let Some(slot) = of.hint.map(|slot| slot as usize)
-                    && index.fits(slot, size)
-                    && accepts_slot(slot)
-                {
-                    return Some(slot);
+                if of.is_hinted {
+                    let mut hints = of.hints.iter().map(|slot| *slot as usize);
+                    return hints.find(|slot| index.fits(*slot, size) && accepts_slot(*slot));
                 }
                 let from = if spread && self.cursor < index.len() { self.cursor } else { 0 };
                 let found = index.next_fit(size, from, &mut accepts_slot).or_else(|| {
                     let mut accepts_before = |slot| slot < from && accepts_slot(slot);
                     (from > 0).then(|| index.next_fit(size, 0, &mut accepts_before)).flatten()
                 });
-                self.shapes.get_mut(shape).hint = None;
                 if let (Some(slot), true) = (found, spread) {
                     self.cursor = slot + 1;
                 }
@@ -420,14 +459,53 @@ impl Partition {
         self.index.says(slot as usize, free)
     }
 
-    /// A node with this much free that `accepts`.
+    /// What the remembered slots leave out although it has room; for audits. O(slots).
+    pub(super) fn forgotten_room(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut check = |what: String, size: &ResourceVector, known: &[u32]| {
+            let is_unknown = |slot: &usize| self.index.fits(*slot, size) && !known.contains(&(*slot as u32));
+            if let Some(slot) = (0..self.index.len()).find(is_unknown) {
+                found.push(format!("partition {:?}: slot {slot} has room for {what}", self.label));
+            }
+        };
+        let hinted = |shape: &Shape| shape.is_hinted && shape.reach == Reach::Any;
+        for (_, shape) in self.shapes.iter().filter(|(_, shape)| hinted(shape)) {
+            check(format!("{shape:?}"), &shape.size, &shape.hints);
+        }
+        for (amount, slots) in &self.scarce {
+            check(format!("{amount:?}, which is free in {slots:?} only"), amount, slots);
+        }
+        found
+    }
+
+    /// The first node with this much free that `accepts`. What is free nowhere is remembered, so that a full partition is
+    /// not searched again and again.
     pub(super) fn any_slot(
-        &self,
+        &mut self,
         free: &ResourceVector,
         accepts: &mut impl FnMut(u32) -> bool,
     ) -> Option<u32> {
-        let found = self.index.next_fit(free, 0, &mut |slot| accepts(self.slots[slot]));
-        found.map(|slot| self.slots[slot])
+        let (index, nodes) = (&self.index, &self.slots);
+        if let Some((_, slots)) = self.scarce.iter().find(|(amount, _)| amount.fits_in(free)) {
+            let mut fitting = slots.iter().map(|slot| *slot as usize).filter(|slot| index.fits(*slot, free));
+            return fitting.find(|slot| accepts(nodes[*slot])).map(|slot| nodes[slot]);
+        }
+        let mut seen: Vec<u32> = Vec::new();
+        let found = index.next_fit(free, 0, &mut |slot| {
+            if seen.len() <= SCARCE_SLOTS_MAX {
+                seen.push(slot as u32);
+            }
+            accepts(nodes[slot])
+        });
+        if found.is_none() && seen.len() <= SCARCE_SLOTS_MAX {
+            // It says all that the larger ones say.
+            self.scarce.retain(|(amount, _)| !free.fits_in(amount));
+            if self.scarce.len() == SCARCE_MAX {
+                self.scarce.remove(0);
+            }
+            self.scarce.push((free.clone(), seen));
+        }
+        found.map(|slot| nodes[slot])
     }
 
     // Shapes and offers
@@ -505,6 +583,9 @@ impl Partition {
             self.offer(queues, queue, shape, is_offered);
         }
         self.is_dirty |= is_wanted;
+        if is_wanted && !self.shapes.get(shape).is_open {
+            (self.reserve_after, self.reserve_pause) = (0, 0);
+        }
     }
 
     // Usage
@@ -527,9 +608,10 @@ impl Partition {
             } else {
                 used.subtract(size);
             }
+            // The root has no siblings to stand among.
+            let Some(parent) = queues.settings(*index).parent else { continue };
             let key = self.order_key(queues, measures, *index);
-            let before = self.shares[*index as usize].order.replace(key);
-            if let (Some(parent), Some(before)) = (queues.settings(*index).parent, before) {
+            if let Some(before) = self.shares[*index as usize].order.replace(key) {
                 reposition(&mut self.shares[parent as usize].children, (before, *index), (key, *index));
             }
         }

@@ -77,6 +77,9 @@ impl Reservations {
 /// How many steps a search for the freest node takes: eighths of the size.
 const EIGHTHS: u64 = 8;
 
+/// Most steps between two walks that find nothing to hold a node for.
+const PAUSE_MAX: u32 = 1_023;
+
 /// Nodes that are too small in all, or held already, and that a search passes before it is content with less.
 const REJECTED_MAX: u32 = 64;
 
@@ -125,12 +128,23 @@ impl Scheduler {
 
     /// Holds nodes for what comes first and fits nowhere, when everything that fits is placed.
     pub(super) fn reserve(&mut self, now: Instant, number: usize) {
-        if self.partitions[number].shapes.closed_any().is_empty() {
+        let partition = &mut self.partitions[number];
+        if partition.shapes.closed_any().is_empty() {
+            return;
+        }
+        if partition.reserve_after > 0 {
+            partition.reserve_after -= 1;
             return;
         }
         while self.partitions[number].reserved_nodes < self.reservations_max(number) {
             let total = self.partitions[number].total.clone();
-            let Some(candidate) = self.pick_for_reservation(number, 0, &total) else { return };
+            let Some(candidate) = self.pick_for_reservation(number, 0, &total) else {
+                // It walked all that is closed: not again in every step, unless something new is asked for.
+                let partition = &mut self.partitions[number];
+                partition.reserve_pause = (partition.reserve_pause * 2 + 1).min(PAUSE_MAX);
+                partition.reserve_after = partition.reserve_pause;
+                return;
+            };
             self.try_reserve(now, number, &candidate);
         }
     }

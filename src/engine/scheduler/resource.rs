@@ -49,6 +49,18 @@ impl ResourceVector {
         vector
     }
 
+    /// The amounts of the first `length` types, by type index; the others are 0.
+    #[must_use]
+    #[inline]
+    pub fn from_fn(length: usize, amount: impl Fn(usize) -> u64) -> Self {
+        let mut head = [0; INLINE];
+        for (index, place) in head.iter_mut().enumerate().take(length) {
+            *place = amount(index);
+        }
+        let tail: Option<Box<[u64]>> = (length > INLINE).then(|| (INLINE..length).map(amount).collect());
+        Self { head, tail: tail.filter(|tail| tail.iter().any(|amount| *amount != 0)) }
+    }
+
     /// The amount of type `index`; 0 where there is none.
     #[must_use]
     #[inline]

@@ -42,6 +42,9 @@ impl PartialOrd for BySize {
     }
 }
 
+/// Most slots a shape remembers; beyond, it is looked for everywhere again.
+const HINTS_MAX: usize = 16;
+
 /// Names a shape of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ShapeId(pub(super) u32);
@@ -66,8 +69,10 @@ pub(super) struct Shape {
     pub(super) bit: Option<u32>,
     /// Since when it is open or closed.
     pub(super) since: Instant,
-    /// A slot that had room lately.
-    pub(super) hint: Option<u32>,
+    /// Where `is_hinted`: every slot that can have room for it, because it was closed before and only these freed some.
+    pub(super) hints: Vec<u32>,
+    /// Nothing but `hints` needs to be looked at.
+    pub(super) is_hinted: bool,
     /// Leaves that want it.
     pub(super) leaves: BTreeSet<u32>,
     /// Attempts that may not use the nodes that have room (blacklists): looked at again when a node frees room.
@@ -172,7 +177,8 @@ impl Shapes {
             bit,
             is_open: true,
             since: now,
-            hint: None,
+            hints: Vec::new(),
+            is_hinted: false,
             leaves: BTreeSet::new(),
             set_aside: BTreeSet::new(),
             holders: 1,
@@ -251,11 +257,27 @@ impl Shapes {
         }
         shape.is_open = is_open;
         shape.since = now;
+        shape.hints.clear();
+        shape.is_hinted = false;
         if let Some(bit) = shape.bit {
             self.open_any.set(bit, is_open);
             self.closed_any.set(bit, !is_open);
         }
         true
+    }
+
+    /// A slot has freed room that fits a shape; it is open.
+    pub(super) fn add_hint(&mut self, id: ShapeId, slot: u32) {
+        let shape = &mut self.slab[id.index()];
+        if !shape.is_hinted || shape.hints.contains(&slot) {
+            return;
+        }
+        if shape.hints.len() == HINTS_MAX {
+            shape.is_hinted = false;
+            shape.hints.clear();
+        } else {
+            shape.hints.push(slot);
+        }
     }
 
     /// Sets an attempt aside until a node frees room.
