@@ -132,6 +132,24 @@ fn what_can_never_run_is_told_with_its_reason() {
     );
 }
 
+/// Looks at an application that waits once counted as progress: where something could still happen after more than a week,
+/// the next weekly look came first, and the simulation went on to the end of time, 584 years later.
+#[test]
+fn looks_and_signs_of_life_are_no_progress() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("late.json");
+    let job = r#"{"job.start.ms": 0, "job.queue.name": "default", "job.id": "job_1", "job.user": "ana", "job.tasks": [
+        {"count": 1, "container.duration.ms": 5000, "container.request.delay.ms": 864000000},
+        {"count": 1, "container.duration.ms": 5000, "container.memory-mb": 999999}]}"#;
+    std::fs::write(&trace, job).unwrap();
+    let (json, is_good, said) = report(&[&trace.display().to_string(), "--format", "sls", "--nodes", "2"]);
+    assert!(!is_good, "{json:#}");
+    assert_eq!(json["waiting"][0]["reason"], "TooLarge", "{said}");
+    assert_eq!(json["grants_total"], 1, "what comes after ten days is waited for: {json:#}");
+    let days = json["duration_s"].as_f64().unwrap() / 86_400.0;
+    assert!((10.0..11.0).contains(&days), "it ends with the last thing that happened: {days} days");
+}
+
 #[test]
 fn time_that_is_none_is_refused() {
     let output = simulate(&["--until", "5parsecs"]);

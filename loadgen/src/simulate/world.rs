@@ -243,7 +243,6 @@ impl<'a> World<'a> {
             let Some(caller) = callers.get(client.user_of(application) as usize) else { continue };
             if client.write(application, now_us, bytes) {
                 frames.push_from(bytes, StreamRef::new(CLIENTS, application, 1), caller);
-                self.progress_us = now_us;
             }
         }
         bytes.clear();
@@ -255,6 +254,7 @@ impl<'a> World<'a> {
         if frames.is_empty() {
             return false;
         }
+        let submitted = self.client.counters().submitted;
         let mut first = 0;
         while first < self.frames.len() {
             self.answers.clear();
@@ -263,6 +263,10 @@ impl<'a> World<'a> {
             let answers = core::mem::take(&mut self.answers);
             self.clients_hear(&answers);
             self.answers = answers;
+        }
+        // A look at what waits is a sign of life, no progress.
+        if self.client.counters().submitted > submitted {
+            self.progress_us = now_us;
         }
         true
     }
@@ -378,6 +382,7 @@ impl<'a> World<'a> {
                 if let StoreOperation::UpdateApplication { state, .. } = operation
                     && state.final_state.is_some()
                 {
+                    self.progress_us = self.now_us;
                     self.look_at(state.application_id);
                 }
             }
