@@ -1,5 +1,5 @@
 //! Containers: their states as a table, and the slab they live in.
-//! Owns: [`RmContainer`], [`Containers`], [`RmContainerState`]. Called by: the scheduler, on its thread.
+//! Owns: `RmContainer`, `Containers`, [`RmContainerState`]. Called by: the scheduler, on its thread.
 //! Does not: charge anybody; whoever moves a container keeps the sums.
 //! Invariants: a container in the slab is live (NEW to RUNNING); it ends once and leaves the slab with that.
 //!

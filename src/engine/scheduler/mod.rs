@@ -3,7 +3,7 @@
 //! the ApplicationMasters' door on the same thread, the simulator, benches.
 //! Does not: know frames, sessions or clocks. Thread: its own.
 //! Invariants: its output is a function of its input sequence; a container is charged to its node, queue, user and attempt
-//! from its grant to its end, once; nothing that is wanted and may be placed stays unplaced after [`Scheduler::schedule`].
+//! from its grant to its end, once; nothing that is wanted and may be placed stays unplaced after [`ResourceScheduler::schedule`](face::ResourceScheduler::schedule).
 //!
 //! One step: events and asks change the tables; what they free opens shapes of demand (`shape`); `placement` then walks
 //! from the root down to the queue, application and ask that comes first among those whose shape may fit, until none is
@@ -90,7 +90,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Most grants of one [`Scheduler::schedule`]: what is left is placed by the next one, so that a step stays short.
+    /// Most grants of one [`ResourceScheduler::schedule`](face::ResourceScheduler::schedule): what is left is placed by the next one, so that a step stays short.
     pub const GRANTS_PER_STEP: u32 = 16_384;
 
     /// Without nodes and applications.
@@ -194,7 +194,7 @@ impl Scheduler {
         [expiry, wait].into_iter().flatten().min()
     }
 
-    /// Whether another [`Scheduler::schedule`] would find something to do.
+    /// Whether another [`ResourceScheduler::schedule`](face::ResourceScheduler::schedule) would find something to do.
     #[must_use]
     pub fn wants_to_schedule(&self) -> bool {
         self.partitions.iter().any(|partition| partition.is_dirty)
