@@ -337,6 +337,24 @@ fn a_waiting_grant_is_timed_from_the_report_of_the_end_that_made_room() {
     assert!((5..=31).contains(&freed), "{freed}");
 }
 
+/// A ResourceManager pushes only so much beyond what it was told is seen. An ApplicationMaster that got thousands of
+/// containers a second and called once a second had each second's last ones half a second late.
+#[test]
+fn who_is_pushed_much_calls_before_its_time_and_who_is_not_does_not() {
+    let calls_of = |maps: u32| {
+        let pace = AmPace::Every { interval_us: 60_000_000 };
+        let shape = Shape { per_node: 1_000, pace, cancel_ppm: 0, break_ppm: 0, seed: 8 };
+        let mut world = World::new(vec![application(0, maps, 0)], &shape);
+        while world.ams.counters().grants < u64::from(maps) {
+            assert!(world.now_us < 10_000_000, "{}", world.ams.counters().grants);
+            world.step();
+        }
+        (0..20).for_each(|_| world.step());
+        world.ams.counters().allocates_sent
+    };
+    assert_eq!((calls_of(1_000), calls_of(3_000)), (1, 2));
+}
+
 #[test]
 fn a_killed_application_master_is_silent_and_its_slot_is_used_again() {
     let pace = AmPace::Every { interval_us: 50_000 };
