@@ -111,7 +111,9 @@ impl FakeRm {
     }
 
     fn token(&self, container: &mut Container) {
-        container.token = ContainerTokenIdentifier::of(container, USER).sign(&self.key, &mut Vec::new());
+        let node_id = self.model.nodes[&container.node.0].node_id.as_ref().unwrap();
+        let identifier = ContainerTokenIdentifier::of(container, node_id, USER);
+        container.token = identifier.sign(&self.key, &mut Vec::new());
     }
 
     /// A frame of a node.
