@@ -26,12 +26,21 @@ fn grants_and_nodes_come_with_tokens_that_hold_and_nodes_once() {
     let (scratch, node_id) = (&mut Vec::new(), NodeId::new("host-1", 45_454));
     for container in &response.allocated_containers {
         assert_eq!(container.expires_at_ms, 1_000_000 + 1_000 + 600_000);
-        assert!(ContainerTokenIdentifier::of(container, &node_id, "ada").verify(&key(1), &container.token, scratch));
-        assert!(!ContainerTokenIdentifier::of(container, &node_id, "eve").verify(&key(1), &container.token, scratch));
+        assert!(ContainerTokenIdentifier::of(container, &node_id, "ada").verify(
+            &key(1),
+            &container.token,
+            scratch
+        ));
+        assert!(!ContainerTokenIdentifier::of(container, &node_id, "eve").verify(
+            &key(1),
+            &container.token,
+            scratch
+        ));
     }
     let [token] = &response.nm_tokens[..] else { panic!("{:?}", response.nm_tokens) };
     assert_eq!((token.node, token.node_id.host.as_str(), token.http_port), (node, "host-1", 8_042));
-    let identifier = NmTokenIdentifier { application_attempt_id: am.attempt_id, node_id: &node_id, user: "ada" };
+    let identifier =
+        NmTokenIdentifier { application_attempt_id: am.attempt_id, node_id: &node_id, user: "ada" };
     assert!(identifier.verify(&key(2), &token.token, scratch));
     am.take_in(&response);
     let response = door.send(&am, &am.allocate(vec![ask(1, 1, Some(2))])).allocate();

@@ -8,7 +8,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use heddle_wire::record::{Container, ContainerId, ContainerLaunch, ExecutionType, NodeHandle, NodeId, Resource};
+use heddle_wire::record::{
+    Container, ContainerId, ContainerLaunch, ExecutionType, NodeHandle, NodeId, Resource,
+};
 use heddle_wire::token::{ContainerTokenIdentifier, Identifier, TokenKey};
 
 use super::{Fleet, NodeState};

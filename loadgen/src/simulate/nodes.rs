@@ -11,8 +11,8 @@ use heddle::engine::event::{
     ContainerReport, ExtendedResource, NodeAdded, NodeEvent, Resource as EngineResource, Usability,
 };
 use heddle_wire::record::{
-    ApplicationAttemptId, ApplicationId, ContainerId, ContainerState, ExecutionType, NodeHandle, NodeId, Resource,
-    ResourceInformation,
+    ApplicationAttemptId, ApplicationId, ContainerId, ContainerState, ExecutionType, NodeHandle, NodeId,
+    Resource, ResourceInformation,
 };
 
 use crate::fleet::Capacities;

@@ -150,7 +150,11 @@ fn a_grants_token_is_about_the_grant() {
     grant.node = NodeHandle::new(1, 2, 4);
     assert!(ContainerTokenIdentifier::of(&grant, &node_id, "ada").verify(&key, &grant.token, &mut scratch));
     let elsewhere = node("n2", 7);
-    assert!(!ContainerTokenIdentifier::of(&grant, &elsewhere, "ada").verify(&key, &grant.token, &mut scratch));
+    assert!(!ContainerTokenIdentifier::of(&grant, &elsewhere, "ada").verify(
+        &key,
+        &grant.token,
+        &mut scratch
+    ));
     grant.resource.memory_mb += 1;
     assert!(!ContainerTokenIdentifier::of(&grant, &node_id, "ada").verify(&key, &grant.token, &mut scratch));
 }
