@@ -247,14 +247,14 @@ fn token_values() -> String {
     let key = TokenKey::new(7, &secret);
     let application_id = ApplicationId { cluster_timestamp: 1_763_625_600_000, id: 7 };
     let application_attempt_id = ApplicationAttemptId { application_id, attempt_id: 1 };
-    let node = NodeHandle::new(3, 70_000, 5);
+    let node_id = NodeId::new("node-0042.rack-17.example", 45_454);
     let extended =
         vec![ResourceInformation { name: "yarn.io/gpu".to_owned(), value: 8, units: String::new() }];
     let am_rm =
         AmRmTokenIdentifier { application_attempt_id, attempt_handle: AttemptHandle::new(2, 1_234, 9) };
     let container = ContainerTokenIdentifier {
         container_id: ContainerId { application_attempt_id, container_id: 2 },
-        node,
+        node_id: &node_id,
         resource: &Resource { memory_mb: 4_096, virtual_cores: 2, extended },
         priority: 10,
         allocation_request_id: -1,
@@ -263,7 +263,7 @@ fn token_values() -> String {
         user: "ada",
         expires_at_ms: 1_763_626_200_000,
     };
-    let nm = NmTokenIdentifier { application_attempt_id, node, user: "ada" };
+    let nm = NmTokenIdentifier { application_attempt_id, node_id: &node_id, user: "ada" };
     let identifiers: [(&str, &dyn Identifier); 3] =
         [("AMRMToken", &am_rm), ("ContainerToken", &container), ("NMToken", &nm)];
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use heddle_wire::application_master::{
-    AllocateRequest, ArchivedAllocateDetails, ArchivedAllocateResponse, FinishApplicationMasterRequest,
-    RegisterApplicationMasterRequest,
+    ALREADY_REGISTERED, AllocateRequest, ArchivedAllocateDetails, ArchivedAllocateResponse,
+    FinishApplicationMasterRequest, RegisterApplicationMasterRequest,
 };
 use heddle_wire::limits::{ASKS_MAX, EVENTS_PUSHED_MAX, RELEASES_MAX};
 use heddle_wire::record::{
@@ -289,6 +289,17 @@ impl SimulatedAm {
         let count = self.releases.len().min(RELEASES_MAX);
         request.releases.extend(self.releases.drain(..count));
         self.released.extend(request.releases.iter().copied());
+    }
+
+    /// The registration is called a misuse: the answer to the same one was lost, or the attempt is none that may register.
+    pub(super) fn registration_refused(&mut self, scope: &mut Scope<'_>, text: &str) {
+        if text.starts_with(ALREADY_REGISTERED) {
+            self.registered(scope, core::iter::empty());
+            self.needs_token = true;
+        } else {
+            scope.counters.killed += 1;
+            self.exit(scope, 0);
+        }
     }
 
     /// The answer to its registration. Containers of earlier attempts are given back: their tasks are run anew.

@@ -530,9 +530,7 @@ impl AmFleet {
                 am.start_anew(now_us);
             }
             (Some(RejectCode::InvalidApplicationMasterRequest), Stage::Registering) => {
-                // An answer to the same registration was lost: it is registered.
-                am.registered(&mut scope, core::iter::empty());
-                am.needs_token = true;
+                am.registration_refused(&mut scope, &reject.message);
             }
             (
                 Some(RejectCode::InvalidResourceRequest | RejectCode::InvalidLabelResourceRequest),
