@@ -453,8 +453,9 @@ fn labels(
     };
     let default =
         draft.field("default-node-label-expression").filter(|default| !default.trimmed().is_empty());
-    if let Some(default) = default.filter(|_| !context.node_labels_enabled) {
-        // It would be asked for in every ask that names no label, and be refused there.
+    let is_off = |default: &&Property| !context.node_labels_enabled && can_access(queue, default.trimmed());
+    if let Some(default) = default.filter(is_off) {
+        // Every ask without a label would be for it, and be refused. One that the queue may not use `check` refuses.
         report.warn(default, LABELS_OFF);
         return;
     }
