@@ -192,14 +192,17 @@ fn a_large_ask_for_one_host_is_not_starved_by_small_ones() {
 #[ignore = "reservation.rs fulfil: where the ask may be placed by now is not looked at"]
 fn a_reservation_ends_where_its_ask_may_not_be_placed_any_more() {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
-    cluster.node(8);
-    cluster.node(8);
+    for _ in 0..3 {
+        cluster.node(8);
+    }
     let small = cluster.submit(1, "u", "a");
-    cluster.ask(small, 4, 5);
-    assert_eq!(cluster.schedule().len(), 4);
+    cluster.ask(small, 5, 4);
+    assert_eq!(cluster.schedule().len(), 3);
     cluster.run_all();
     let large = cluster.submit_with(2, "v", "a", Some(1), None);
     cluster.ask(large, 8, 1);
+    cluster.schedule();
+    cluster.ask(small, 5, 2);
     cluster.schedule();
     assert_eq!(cluster.scheduler.totals().reserved_containers, 1);
     strictly_on(&mut cluster, large, "n7", &size(8, 1));
