@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::config::ConfigArgs;
 use super::error::{CliError, Exit};
 use super::{log, output};
-use crate::config::{ConfigSources, RmConfig};
+use crate::config::RmConfig;
 use crate::engine::application::settings::Groups;
 use crate::engine::event::KeyPair;
 use crate::engine::scheduler::settings::{Acl, QueueTree};
@@ -43,7 +43,7 @@ pub(super) fn run(args: ResourceManagerArgs) -> Result<(), CliError> {
     let identity = config.pki.load()?;
     let lists = config.node_lists.read()?;
     let mut options = Options::new(&config, clock::unix_time_ms(), lists);
-    options.files = Arc::new(Files { sources: args.config.sources() });
+    options.files = Arc::new(Files { running: config.clone() });
     options.set_token_keys(&new_key()?, &new_key()?, &new_key()?);
     serve(&config, &options, &identity)
 }
@@ -51,19 +51,22 @@ pub(super) fn run(args: ResourceManagerArgs) -> Result<(), CliError> {
 /// The configuration, to be read again when an administrator asks for it.
 #[derive(Debug)]
 struct Files {
-    sources: ConfigSources,
+    /// As it was at start.
+    running: RmConfig,
 }
 
 impl Files {
     fn load(&self) -> Result<RmConfig, String> {
-        RmConfig::load(&self.sources).map_err(|errors| errors.to_string())
+        self.running.reload().map_err(|errors| errors.to_string())
     }
 }
 
 impl SchedulerFiles for Files {
     fn read_queues(&self) -> Result<(QueueTree, Vec<String>), String> {
         let config = self.load()?;
-        Ok((config.queues().clone(), config.warnings().iter().map(ToString::to_string).collect()))
+        let mut warnings: Vec<String> = config.warnings().iter().map(ToString::to_string).collect();
+        warnings.extend(config.left_for_restart(&self.running)?);
+        Ok((config.queues().clone(), warnings))
     }
 
     fn read_admin_acl(&self) -> Result<Acl, String> {

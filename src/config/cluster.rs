@@ -162,6 +162,14 @@ pub(super) fn rules(given: &Given, errors: &mut Vec<ConfigError>) {
     let sizes = "the least container must not be above the largest";
     ordered(key::MINIMUM_ALLOCATION_MB, key::MAXIMUM_ALLOCATION_MB, sizes);
     ordered(key::MINIMUM_ALLOCATION_VCORES, key::MAXIMUM_ALLOCATION_VCORES, sizes);
+    if !given.text(key::AM_LABEL).is_empty() && !given.switch(key::NODE_LABELS_ENABLED) {
+        errors.push(ConfigError::Impossible {
+            values: vec![given.told(key::AM_LABEL), given.told(key::NODE_LABELS_ENABLED)],
+            rule:
+                "every application would be refused: its ApplicationMaster needs a label, and labels are off"
+                    .to_owned(),
+        });
+    }
 }
 
 /// What the queue file is read against.

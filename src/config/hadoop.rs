@@ -4,7 +4,7 @@
 //! Invariants: a file's size, its elements' depth, its includes and its expansions are bounded; every property knows its
 //! file and line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use quick_xml::Reader;
@@ -60,6 +60,8 @@ impl Property {
 pub(super) struct Properties {
     list: Vec<Property>,
     index: BTreeMap<String, usize>,
+    /// What values name as `${…}`.
+    named: BTreeSet<String>,
 }
 
 impl Properties {
@@ -71,6 +73,11 @@ impl Properties {
     /// Every property, in the order of the file.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Property> {
         self.list.iter()
+    }
+
+    /// Whether a value of these properties named this one as `${…}` when they were expanded.
+    pub(super) fn is_named(&self, key: &str) -> bool {
+        self.named.contains(key)
     }
 
     /// Sets a property; a later one overrides an earlier one that is not final, at the earlier one's place.
@@ -102,8 +109,10 @@ impl Properties {
         warnings: &mut Vec<ConfigWarning>,
     ) {
         let raw = self.clone();
+        let named = &mut self.named;
         for property in self.list.iter_mut().filter(|property| property.value.contains("${")) {
             let look_up = |name: &str| -> Option<String> {
+                named.insert(name.to_owned());
                 if let Some(variable) = name.strip_prefix("env.") {
                     return of_environment(variable, environment);
                 }
@@ -134,7 +143,7 @@ fn of_environment(variable: &str, environment: &[(String, String)]) -> Option<St
 }
 
 /// The value with its variables replaced, and the first one that could not be.
-fn expanded(value: &str, look_up: impl Fn(&str) -> Option<String>) -> (String, Option<String>) {
+fn expanded(value: &str, mut look_up: impl FnMut(&str) -> Option<String>) -> (String, Option<String>) {
     let mut value = value.to_owned();
     for _ in 0..EXPANSIONS_MAX {
         let Some((at, end)) = variable(&value) else { return (value, None) };

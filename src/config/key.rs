@@ -316,6 +316,9 @@ pub(super) fn closest_of(name: &str, known: impl Iterator<Item = String>) -> Opt
     nearest.filter(|(edits, _)| *edits <= 2.max(name.chars().count() / 4)).map(|(_, nearest)| nearest)
 }
 
+/// Said of a property of Hadoop's files that has no meaning in them.
+pub(super) const NOT_YARNS: &str = "has no effect: it is not one of YARN's keys, and no ${…} names it";
+
 /// Levenshtein distance.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();

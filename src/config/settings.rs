@@ -10,7 +10,7 @@ use super::error::{ConfigErrors, ConfigWarning};
 use super::groups::GroupsFile;
 use super::queues::{QueueFiles, QueueReading};
 use super::source::{ConfigSources, Entry};
-use super::{check, source};
+use super::{check, key, source};
 use crate::engine::application::settings::ApplicationSettings;
 use crate::engine::scheduler::settings::{QueueTree, SchedulerSettings};
 use crate::engine::settings::{NodeLists, ShardSettings};
@@ -87,6 +87,37 @@ impl RmConfig {
     /// As [`RmConfig::load`].
     pub fn reload(&self) -> Result<Self, ConfigErrors> {
         Self::load(&self.sources)
+    }
+
+    /// What a refresh of the queues does not take over from this configuration, read anew, into a ResourceManager that runs
+    /// with `running`: a line for each key that has another value now.
+    ///
+    /// # Errors
+    /// The resource types are others: amounts of the queues would mean something else there.
+    pub fn left_for_restart(&self, running: &Self) -> Result<Vec<String>, String> {
+        let names = |config: &Self| {
+            let types = config.scheduler.resource_types.types();
+            types.iter().map(|kind| format!("{}[{}]", kind.name, kind.units)).collect::<Vec<_>>().join(", ")
+        };
+        if self.scheduler.resource_types != running.scheduler.resource_types {
+            return Err(format!(
+                "resource types are {} now, and {} since the start: accepted are the same ones until the next start",
+                names(self),
+                names(running)
+            ));
+        }
+        // What is part of the tree of queues comes with it.
+        let with_queues = [key::ACL_ENABLED, key::ADMIN_ACL, key::MAX_PRIORITY];
+        let is_left = |entry: &&Entry| with_queues.iter().all(|key| key.name != entry.key);
+        let before = |key: &str| running.entries.iter().find(|entry| entry.key == key);
+        let changed = self.entries.iter().filter(is_left).filter_map(|entry| {
+            let before = before(&entry.key).map_or("", |before| before.value.as_str());
+            (before != entry.value).then(|| {
+                let Entry { key, value, origin, .. } = entry;
+                format!("{key} is {value} ({origin}): it stays {before} until the next start")
+            })
+        });
+        Ok(changed.collect())
     }
 
     /// Keys of Hadoop's files that have no effect, or another than in YARN. To be told once at start.

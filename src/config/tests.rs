@@ -403,6 +403,37 @@ fn hadoops_files_count_where_nothing_of_heddles_own_does() {
     }
 }
 
+/// A slip in the first word must not go unnoticed; what other values name is no slip.
+#[test]
+fn keys_that_are_not_yarns_are_named_unless_a_value_names_them() {
+    let file = |properties: &[(&str, &str)]| {
+        let property = |(name, value): &(&str, &str)| {
+            format!("<property><name>{name}</name><value>{value}</value></property>")
+        };
+        format!("<configuration>{}</configuration>", properties.iter().map(property).collect::<String>())
+    };
+    let site = file(&[
+        ("yran.scheduler.minimum-allocation-mb", "2048"),
+        ("net.topology.script.file.name", "/etc/racks"),
+        ("our.memory", "4096"),
+        ("our.share", "100"),
+        ("yarn.scheduler.maximum-allocation-mb", "${our.memory}"),
+    ]);
+    let queues = file(&[
+        ("yarn.scheduler.capacity.root.queues", "${all.queues}"),
+        ("yarn.scheduler.capacity.root.a.capacity", "${our.share}"),
+        ("all.queues", "a"),
+        ("capacity.root.a.state", "STOPPED"),
+    ]);
+    let config = from_hadoop(&site, &queues, "").unwrap();
+    assert_eq!(config.scheduler_settings(0).maximum_allocation.memory_mb(), 4_096);
+    let named: Vec<&str> = config.warnings().iter().map(|warning| warning.key.as_str()).collect();
+    let expected =
+        ["capacity.root.a.state", "yran.scheduler.minimum-allocation-mb", "net.topology.script.file.name"];
+    assert_eq!(named, expected);
+    assert!(config.warnings().iter().all(|warning| warning.to_string().contains("not one of YARN's keys")));
+}
+
 #[test]
 fn values_of_hadoops_files_are_checked_and_named_as_they_stand_there() {
     let site = |key: &str, value: &str| {
@@ -475,6 +506,8 @@ fn labels_lists_and_groups_are_checked() {
     for (key, value) in [
         ("scheduler.node_labels", "a b"),
         ("applications.am_default_node_label", "-"),
+        // Labels are off.
+        ("applications.am_default_node_label", "gpu"),
         ("applications.admin_acl", "a, b"),
         ("applications.groups_file", "none/groups"),
     ] {
@@ -502,7 +535,21 @@ fn a_reload_sees_what_has_changed_and_a_refresh_only_the_queues() {
     fs::write(&queues, "queues.root.a.capacity = 50\nqueues.root.b.capacity = 50\n").unwrap();
     let tree = config.queue_files.read().unwrap();
     assert_eq!((tree.queues.len(), tree.admin_acl.admits("alice", &[])), (3, true));
-    assert!(config.reload().unwrap().queues().admin_acl.admits("bob", &[]));
+    let again = config.reload().unwrap();
+    assert!(again.queues().admin_acl.admits("bob", &[]));
+    assert_eq!(again.left_for_restart(&config), Ok(Vec::new()), "access comes with the queues");
+    // What the queue file says of the whole scheduler is not the queues'.
+    let delayed = "scheduler.node_locality_delay = 8\nqueues.root.a.capacity = 100\n";
+    fs::write(&queues, delayed).unwrap();
+    let left = config.reload().unwrap().left_for_restart(&config).unwrap();
+    let [line] = &left[..] else { panic!("{left:?}") };
+    assert!(
+        line.starts_with("scheduler.node_locality_delay_ms is 600 (") && line.contains("stays 3000"),
+        "{line}"
+    );
+    fs::write(&site, "<configuration><property><name>yarn.resource-types</name><value>gpu</value></property></configuration>").unwrap();
+    let reason = config.reload().unwrap().left_for_restart(&config).unwrap_err();
+    assert!(reason.contains("gpu[] now, and memory-mb[Mi], vcores[] since the start"), "{reason}");
     fs::write(&queues, "queues.root.a.capacity = 50\n").unwrap();
     assert!(config.queue_files.read().unwrap_err().to_string().contains("50 %"));
 }

@@ -186,7 +186,7 @@ fn use_of(key: &str) -> Option<Use> {
     found.or_else(|| PREFIXES.iter().find(|(known, _)| key.starts_with(known))).map(|(_, used)| *used)
 }
 
-/// Takes the settings out of `yarn-site.xml`; every other key of YARN's is named in a warning.
+/// Takes the settings out of `yarn-site.xml`; every other key that is there is named in a warning.
 pub(super) fn apply(properties: &Properties, merged: &mut Merged) {
     let elsewhere: Vec<&Property> =
         properties.iter().filter(|property| matches!(use_of(&property.key), Some(Elsewhere))).collect();
@@ -200,7 +200,14 @@ pub(super) fn apply(properties: &Properties, merged: &mut Merged) {
         let text = format!("is for NodeManagers or clients and not read here{rest}");
         merged.warnings.push(ConfigWarning::new(first, text));
     }
-    for property in properties.iter().filter(|property| property.key.starts_with("yarn.")) {
+    for property in properties.iter() {
+        if !property.key.starts_with("yarn.") {
+            let by_queues = merged.queues.as_ref().is_some_and(|queues| queues.is_named(&property.key));
+            if !by_queues && !properties.is_named(&property.key) {
+                merged.warnings.push(ConfigWarning::new(property, key::NOT_YARNS));
+            }
+            continue;
+        }
         // `resource_types` reads these.
         if property.key == RESOURCE_TYPES || property.key.starts_with("yarn.resource-types.") {
             continue;

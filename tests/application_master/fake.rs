@@ -67,6 +67,8 @@ pub struct FakeScheduler {
     pub schedules: u32,
     pub has_freed: bool,
     pub busy: Option<(u64, u64)>,
+    /// The label of asks that name none is no label of the cluster any more: they change nothing.
+    pub is_default_label_gone: bool,
     next_id: u64,
 }
 
@@ -161,6 +163,9 @@ impl ResourceScheduler for FakeScheduler {
     }
 
     fn update_ask(&mut self, _now: Instant, attempt: Attempt, ask: &Ask<'_>) {
+        if self.is_default_label_gone && ask.node_label.is_none() {
+            return;
+        }
         let pending = self.pending.entry((attempt, ask.key)).or_default();
         match ask.place {
             Place::Any => {

@@ -140,6 +140,22 @@ fn an_unmanaged_am_with_kept_containers_registers_again() {
     }
 }
 
+/// The label an application asks in by default may be removed while it waits: what it asked is taken back all the same.
+#[test]
+fn asks_end_with_the_last_word_whatever_became_of_their_label() {
+    let mut door = Door::default();
+    let am = door.registered(0);
+    door.send(&am, &am.allocate(vec![ask(1, 5, Some(0))])).allocate();
+    let attempt = am.attempt;
+    let key = SchedulerKey { priority: 1, allocation_request_id: -1 };
+    door.scheduler(|scheduler, _| {
+        assert_eq!(scheduler.outstanding(attempt, key), 5);
+        scheduler.is_default_label_gone = true;
+    });
+    door.send(&am, &finish());
+    door.scheduler(|scheduler, _| assert_eq!(scheduler.outstanding(attempt, key), 0));
+}
+
 #[test]
 fn registration_too_early_is_refused_and_fails_an_unmanaged_attempt() {
     let mut door = Door::default();

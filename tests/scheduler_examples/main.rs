@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
 
 mod cluster;
+mod faults;
 mod labels;
 mod lifecycle;
 mod limits;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tree::{Draft, can_access};
+use super::tree::{Draft, LABELS_OFF, can_access, heaviest};
 use super::{QueueContext, Report};
 use crate::config::hadoop::Property;
 use crate::engine::scheduler::calculator::Calculator;
@@ -94,7 +94,7 @@ impl<'d> Tree<'_, 'd> {
                 let rule = format!("{} may not use label {label} (accessible-node-labels)", queue.path);
                 report.impossible(vec![property], &rule);
             } else if !self.context.node_labels_enabled {
-                report.warn(property, "does not count: node labels are off (yarn.node-labels.enabled)");
+                report.warn(property, LABELS_OFF);
             } else if !self.context.node_labels.contains_key(label) {
                 report.warn(
                     property,
@@ -115,6 +115,7 @@ impl<'d> Tree<'_, 'd> {
                 ),
             );
         }
+        self.check_weights(index, report);
         let highest = self.tree.max_application_priority;
         if let Some(property) = draft
             .field("default-application-priority")
@@ -126,6 +127,24 @@ impl<'d> Tree<'_, 'd> {
                     "is taken as {highest}, the cluster's highest (yarn.cluster.max-application-priority)"
                 ),
             );
+        }
+    }
+
+    /// Weights of users that a queue without children takes over. Its own were checked as they were read.
+    fn check_weights(&self, index: usize, report: &mut Report) {
+        let Some((queue, draft)) = self.queue(index).filter(|(queue, _)| queue.is_leaf) else { return };
+        let percent = queue.minimum_user_limit_percent;
+        let most = heaviest(percent);
+        for (user, weight) in queue.user_weights.iter().filter(|(_, weight)| **weight > most) {
+            let key = format!("user-settings.{user}.weight");
+            let above = core::iter::successors(draft.parent, |parent| self.drafts.get(*parent)?.parent);
+            let given = above.filter_map(|above| self.drafts.get(above)?.field(&key)).next();
+            let given = given.into_iter().chain(draft.field("minimum-user-limit-percent")).collect();
+            let rule = format!(
+                "{}: user {user} weighs {weight}, accepted is at most {most} (100 / minimum-user-limit-percent {percent})",
+                queue.path
+            );
+            report.impossible(given, &rule);
         }
     }
 
@@ -156,6 +175,10 @@ impl<'d> Tree<'_, 'd> {
                 None => {}
             }
         }
+        // Nothing is nothing in every form.
+        if sum_percent == 0.0 && !(weights.is_empty() && amounts.is_empty()) {
+            percents.clear();
+        }
         let modes = [("percentage", &percents), ("weight", &weights), ("amount", &amounts)];
         let used: Vec<_> = modes.into_iter().filter(|(_, given)| !given.is_empty()).collect();
         if let [(first, of_first), (second, of_second), ..] = &used[..] {
@@ -168,11 +191,15 @@ impl<'d> Tree<'_, 'd> {
             return;
         }
         let of_above = above.capacities.get(label).map(|share| &share.capacity);
+        let is_allowed = of_parent
+            .field("allow-zero-capacity-sum")
+            .is_some_and(|property| property.trimmed().eq_ignore_ascii_case("true"));
+        // Below a queue that is guaranteed nothing, or what its weight comes to, nothing needs to be.
+        let needs_nothing = above.parent.is_some()
+            && matches!(of_above, None | Some(Capacity::Percent(0.0) | Capacity::Weight(_)));
+        let may_be_zero = is_allowed || needs_nothing;
         match used.first() {
             Some(("percentage", given)) => {
-                let may_be_zero = of_parent
-                    .field("allow-zero-capacity-sum")
-                    .is_some_and(|property| property.trimmed().eq_ignore_ascii_case("true"));
                 // Of a label that its parent has nothing of, a queue may have nothing either.
                 let has_none = !label.is_empty()
                     && above.parent.is_some()
@@ -220,7 +247,7 @@ impl<'d> Tree<'_, 'd> {
                 report.impossible(cut(given), &rule);
             }
             Some(_) => {}
-            None if label.is_empty() => {
+            None if label.is_empty() && !may_be_zero => {
                 let first = below.first().and_then(|index| self.drafts.get(*index));
                 let given = first.and_then(|draft| draft.listed).into_iter().collect();
                 report.impossible(given, &format!("no queue below {} has a capacity", above.path));

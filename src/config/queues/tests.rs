@@ -186,6 +186,70 @@ fn siblings_add_up_or_are_refused() {
     refused(&one_without, &["60 %", "a queue without one has 0"]);
 }
 
+/// As in YARN: 0 goes with every form, and below a queue that is guaranteed nothing, or has a weight, nothing adds up to 0.
+#[test]
+fn nothing_goes_with_every_form_and_below_nothing() {
+    let with_zero = |capacity: &str| {
+        xml(&[("root.queues", "default,a"), ("root.default.capacity", "0"), ("root.a.capacity", capacity)])
+    };
+    assert_eq!(queue(&with_zero("3w"), "a").capacities[""].capacity, Capacity::Weight(3.0));
+    let amount = Capacity::Absolute(ResourceVector::new(4_096, 4));
+    assert_eq!(queue(&with_zero("[memory=4096,vcores=4]"), "a").capacities[""].capacity, amount);
+    refused(&with_zero("50"), &["50 %"]);
+    let below = |of_parent: &'static str, child: &'static [(&'static str, &'static str)]| {
+        let parent = [("root.queues", "a,b"), ("root.a.capacity", of_parent), ("root.a.queues", "x,y")];
+        let sibling = [("root.b.capacity", if of_parent.ends_with('w') { "1w" } else { "100" })];
+        xml(&[&parent[..], &sibling, child].concat())
+    };
+    let zeros: &[_] = &[("root.a.x.capacity", "0"), ("root.a.y.capacity", "0")];
+    for of_parent in ["0", "2w"] {
+        for child in [zeros, &[]] {
+            assert_eq!(errors(&below(of_parent, child)), "", "{of_parent} {child:?}");
+        }
+    }
+    let text = errors(&below("0", &[("root.a.x.capacity", "50")]));
+    assert!(text.contains("below root.a add up to 50 %"), "{text}");
+}
+
+/// A queue with children says weights for those below it: their least shares count, not its own of 100 %.
+#[test]
+fn weights_of_users_are_compared_with_the_least_share_of_the_queues_they_count_in() {
+    let weights = |of_b: &'static str| {
+        halves(&[
+            ("root.user-settings.eve.weight", "4"),
+            ("root.a.minimum-user-limit-percent", "25"),
+            ("root.b.minimum-user-limit-percent", of_b),
+        ])
+    };
+    let reading = weights("10");
+    assert_eq!(
+        (queue(&reading, "a").user_weights["eve"], queue(&reading, "b").user_weights["eve"]),
+        (4.0, 4.0)
+    );
+    refused(
+        &weights("50"),
+        &[
+            "root.user-settings.eve.weight",
+            "root.b.minimum-user-limit-percent",
+            "user eve weighs 4",
+            "at most 2",
+        ],
+    );
+    refused(&halves(&[("root.user-settings.eve.weight", "-1")]), &["a number of 0 or more"]);
+}
+
+/// Were it taken, every ask without a label would be refused for the queue's.
+#[test]
+fn a_default_label_does_not_count_where_labels_are_off() {
+    let text = "[queues.root.a]\ncapacity = 100\ndefault_node_label_expression = \"gpu\"\n[queues.root.a.x]\ncapacity = 100\n";
+    let reading = read_as("q.toml", text, QueueContext { node_labels_enabled: false, ..context() });
+    assert!(warnings(&reading).contains("node labels are off"), "{}", warnings(&reading));
+    for path in ["root.a", "x"] {
+        assert_eq!(queue(&reading, path).default_node_label_expression, None);
+    }
+    assert_eq!(queue(&toml(text), "x").default_node_label_expression.as_deref(), Some("gpu"));
+}
+
 #[test]
 fn amounts_stay_within_their_parents() {
     let amounts = |x: &str, parent: &str| {

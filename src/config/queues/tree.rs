@@ -116,9 +116,11 @@ fn assign<'a>(
     let mut cluster = BTreeMap::new();
     for property in properties.iter() {
         let Some(rest) = property.key.strip_prefix(keys::PREFIX) else {
-            // Anything else is a variable of the file's own.
+            // Anything else is a variable of the file's own, if something names it.
             if property.key.starts_with("yarn.") {
                 report.warn(property, "is no key of the queue file: it belongs into yarn-site.xml");
+            } else if !properties.is_named(&property.key) {
+                report.warn(property, key::NOT_YARNS);
             }
             continue;
         };
@@ -260,7 +262,7 @@ fn queue(
         .unwrap_or(defaults.minimum_user_limit_percent);
     queue.user_limit_factor =
         report.read(get("user-limit-factor"), FACTOR, factor).unwrap_or(defaults.user_limit_factor);
-    queue.user_weights = user_weights(draft, parent, queue.minimum_user_limit_percent, report);
+    queue.user_weights = user_weights(draft, parent, &queue, report);
     queue.maximum_allocation = maximum_allocation(draft, parent, context, report);
     let most =
         report.read(get("maximum-applications"), "a whole number, -1 = by the queue's share", optional);
@@ -308,7 +310,7 @@ fn queue(
             _ => None,
         })
         .unwrap_or(parent.map_or(NodePlacement::Spread, |parent| parent.placement));
-    labels(draft, parent, &mut queue, report);
+    labels(draft, parent, &mut queue, context, report);
     capacities(draft, parent.is_none(), &mut queue, defaults, context, report);
     queue
 }
@@ -328,20 +330,29 @@ fn state(property: Option<&Property>, parent: Option<&QueueSettings>, report: &m
 fn user_weights(
     draft: &Draft<'_>,
     parent: Option<&QueueSettings>,
-    percent: f32,
+    queue: &QueueSettings,
     report: &mut Report,
 ) -> BTreeMap<Box<str>, f32> {
     let mut weights = parent.map(|parent| parent.user_weights.clone()).unwrap_or_default();
-    // A user that weighs more would be promised more than the queue.
-    let most = if percent > 0.0 { 100.0 / percent } else { f32::MAX };
+    // What a queue with children says is for those below it, whose least shares are their own: `check` compares there.
+    let most = if queue.is_leaf { heaviest(queue.minimum_user_limit_percent) } else { f32::MAX };
+    let accepted = if most == f32::MAX {
+        "a number of 0 or more".to_owned()
+    } else {
+        format!("a number 0 to {most} (100 / minimum-user-limit-percent)")
+    };
     for (suffix, property) in &draft.fields {
         let Some(user) = keys::user_weight(suffix) else { continue };
-        let accepted = format!("a number 0 to {most} (100 / minimum-user-limit-percent)");
         if let Some(weight) = report.read(Some(property), &accepted, |text| value::number(text, 0.0, most)) {
             weights.insert(user.into(), weight);
         }
     }
     weights
+}
+
+/// Largest weight of a user: one that weighs more would be promised more than the queue.
+pub(super) fn heaviest(minimum_user_limit_percent: f32) -> f32 {
+    if minimum_user_limit_percent > 0.0 { 100.0 / minimum_user_limit_percent } else { f32::MAX }
 }
 
 fn maximum_allocation(
@@ -419,7 +430,13 @@ fn order(draft: &Draft<'_>, parent: Option<&QueueSettings>, queue: &mut QueueSet
     queue.application_order = order.unwrap_or_default();
 }
 
-fn labels(draft: &Draft<'_>, parent: Option<&QueueSettings>, queue: &mut QueueSettings, report: &mut Report) {
+fn labels(
+    draft: &Draft<'_>,
+    parent: Option<&QueueSettings>,
+    queue: &mut QueueSettings,
+    context: &QueueContext,
+    report: &mut Report,
+) {
     let of_parent = parent.and_then(|parent| parent.accessible_node_labels.clone());
     queue.accessible_node_labels = match draft.field("accessible-node-labels") {
         None => of_parent.clone(),
@@ -434,13 +451,24 @@ fn labels(draft: &Draft<'_>, parent: Option<&QueueSettings>, queue: &mut QueueSe
             (!names.contains("*")).then(|| names.into_iter().map(Into::into).collect())
         }
     };
+    let default =
+        draft.field("default-node-label-expression").filter(|default| !default.trimmed().is_empty());
+    let is_off = |default: &&Property| !context.node_labels_enabled && can_access(queue, default.trimmed());
+    if let Some(default) = default.filter(is_off) {
+        // Every ask without a label would be for it, and be refused. One that the queue may not use `check` refuses.
+        report.warn(default, LABELS_OFF);
+        return;
+    }
     queue.default_node_label_expression = match draft.field("default-node-label-expression") {
-        Some(property) => (!property.trimmed().is_empty()).then(|| property.trimmed().into()),
+        Some(_) => default.map(|default| default.trimmed().into()),
         None => parent
             .and_then(|parent| parent.default_node_label_expression.clone())
             .filter(|label| can_access(queue, label)),
     };
 }
+
+/// Said of what is about labels where there are none.
+pub(super) const LABELS_OFF: &str = "does not count: node labels are off (yarn.node-labels.enabled)";
 
 /// Whether a queue may use a label.
 pub(super) fn can_access(queue: &QueueSettings, label: &str) -> bool {

@@ -195,7 +195,8 @@ pub(super) fn withdraw_asks<S: ResourceScheduler>(now: Instant, session: &mut Se
             capability: Default::default(),
             count: 0,
             relax_locality: true,
-            node_label: None,
+            // Not the application's or the queue's: that may be gone, and then nothing would be taken back.
+            node_label: Some(""),
         };
         scheduler.update_ask(now, session.attempt, &ask);
     }
