@@ -165,7 +165,9 @@ impl Scheduler {
             SchedulerCommand::ReplaceQueues { token, queues } => {
                 self.replace_queues(now, token, *queues, out);
             }
-            SchedulerCommand::AddNodeLabels { token, labels } => self.add_node_labels(token, &labels, out),
+            SchedulerCommand::AddNodeLabels { token, labels } => {
+                self.add_node_labels(now, token, &labels, out)
+            }
             SchedulerCommand::RemoveNodeLabels { token, labels } => {
                 self.remove_node_labels(now, token, &labels, out);
             }

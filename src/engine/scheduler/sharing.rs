@@ -24,6 +24,20 @@ impl Scheduler {
         self.partitions.iter().skip(1).any(|partition| !partition.is_exclusive && !partition.is_removed)
     }
 
+    /// The labels that are shared are others: what waits in the default partition becomes a guest of those that are.
+    /// O(outstanding keys): an administrator's command.
+    pub(super) fn invite_guests(&mut self, now: Instant) {
+        let waiting = self.attempts.iter().flat_map(|attempt| {
+            let asks = attempt.asks.iter().filter(|(_, ask)| ask.partition == 0 && ask.has_no_label);
+            asks.map(|(key, _)| (attempt.handle.row(), *key))
+        });
+        let waiting: Vec<(u32, SchedulerKey)> = waiting.collect();
+        for (row, key) in waiting {
+            self.set_guest(now, row, key, false);
+            self.refresh_key(now, row, key);
+        }
+    }
+
     /// A key becomes a guest of every shared label, or ceases to be.
     pub(super) fn set_guest(&mut self, now: Instant, row: u32, key: SchedulerKey, is_guest: bool) {
         let Some(ask) = self.attempts.get_mut(row).and_then(|attempt| attempt.asks.get_mut(&key)) else {
