@@ -318,7 +318,7 @@ impl Scheduler {
         let app_key = share.key;
         let partition = &mut self.partitions[usize::from(number)];
         partition.shapes.take_aside(shape, row);
-        partition.want(&self.queues, queue, user, shape, app_key, is_wanted);
+        partition.want(&self.queues, &self.measures, (queue, user), (shape, app_key), is_wanted);
     }
 
     /// Where an attempt stands in its leaf's order, in a partition.
@@ -360,8 +360,8 @@ impl Scheduler {
                 continue;
             }
             // Inserted first, so that the shape is offered all along.
-            partition.want(&self.queues, queue, user, shape, after, true);
-            partition.want(&self.queues, queue, user, shape, before, false);
+            partition.want(&self.queues, &self.measures, (queue, user), (shape, after), true);
+            partition.want(&self.queues, &self.measures, (queue, user), (shape, before), false);
         }
     }
 

@@ -45,6 +45,8 @@ enum Why {
     Reserved(u32),
     /// The bound of this queue.
     Queue(QueueIndex),
+    /// It is more than this queue's bound, and so it never fits.
+    MoreThanQueue(QueueIndex),
     /// The user's limit.
     User,
     /// Every node with room is on the blacklist.
@@ -219,12 +221,18 @@ impl Explainer<'_> {
         if self.large_nodes(ask) == 0 {
             return found(PendingReason::TooLarge, Instant::ZERO, Why::TooLarge);
         }
+        let calculator = scheduler.measures.calculator;
+        for queue in &scheduler.queues.get(self.attempt.queue).chain {
+            self.steps += 1;
+            if !calculator.fits_in(&ask.size, &partition.share(*queue).capacity.effective_max) {
+                return found(PendingReason::QueueLimit, Instant::ZERO, Why::MoreThanQueue(*queue));
+            }
+        }
         if let Some(index) = ask.reservations.first()
             && let Some(reservation) = scheduler.reservations.get(*index)
         {
             return found(PendingReason::Reserved, reservation.since, Why::Reserved(*index));
         }
-        let calculator = scheduler.measures.calculator;
         for queue in &scheduler.queues.get(self.attempt.queue).chain {
             self.steps += 1;
             let of = partition.share(*queue);

@@ -2,7 +2,8 @@
 //! Owns: [`Partition`]. Called by: every part of the scheduler, one partition at a time; on its thread.
 //! Does not: know other partitions, containers or asks; it is told amounts, shapes and places in the order.
 //! Invariants: `total` is the sum of the capability of its counted nodes; every closed shape fits nowhere in it; a shape is
-//! offered by a queue exactly when a leaf at or below it wants it for a user that is below its limit.
+//! offered by a queue exactly when a leaf at or below it wants it for a user that is below its limit, and its bound and
+//! some node are large enough.
 
 mod nodes;
 mod offers;
@@ -80,8 +81,12 @@ pub(super) struct Partition {
     pub(super) guests: BTreeMap<ShapeId, BTreeSet<Guest>>,
     /// Reservations on its nodes.
     pub(super) reserved_nodes: u32,
-    /// How many of its counted nodes have which capability, for explanations: sizes are few.
+    /// How many of its counted nodes have which capability: sizes are few.
     sizes: BTreeMap<BySize, u32>,
+    /// One of them went since capacities were computed.
+    lost_size: bool,
+    /// No container is more than this, type by type: the largest nodes, as of when capacities were computed.
+    pub(super) largest_node: ResourceVector,
     index: NodeIndex,
     /// By slot: the node.
     slots: Vec<u32>,
@@ -127,6 +132,8 @@ impl Partition {
             guests: BTreeMap::new(),
             reserved_nodes: 0,
             sizes: BTreeMap::new(),
+            lost_size: false,
+            largest_node: ResourceVector::ZERO,
             index: NodeIndex::new(types),
             slots: Vec::new(),
             racks: BTreeMap::new(),
@@ -149,7 +156,12 @@ impl Partition {
     /// Recomputes what depends on the partition's size and the queues' settings. O(queues × types).
     pub(super) fn refresh(&mut self, queues: &Queues, measures: &Measures) {
         let effective = self.rules.effective(measures.calculator, &self.total, &measures.minimum);
+        self.largest_node =
+            self.sizes.keys().fold(ResourceVector::ZERO, |largest, of| largest.component_max(&of.0));
+        let has_lost = core::mem::take(&mut self.lost_size);
+        let mut grown = Vec::with_capacity(self.shares.len());
         for (share, capacity) in self.shares.iter_mut().zip(effective) {
+            grown.push(!has_lost && share.capacity.effective_max.fits_in(&capacity.effective_max));
             share.capacity = capacity;
             share.children.clear();
         }
@@ -160,6 +172,7 @@ impl Partition {
                 self.shares[parent as usize].children.push((key, index));
             }
             self.refresh_leaf(queues, measures, index);
+            self.reconsider(queues, measures, index, grown[index as usize]);
         }
         for share in &mut self.shares {
             share.children.sort_unstable();

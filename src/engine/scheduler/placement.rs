@@ -96,7 +96,8 @@ impl Scheduler {
             let Some(share) = attempt.share(number as u16) else { continue };
             if share.wanted.range((shape, MIN_KEY)..=(shape, MAX_KEY)).next().is_some() {
                 let partition = &mut self.partitions[number];
-                partition.want(&self.queues, attempt.queue, attempt.leaf_user, shape, share.key, true);
+                let place = (attempt.queue, attempt.leaf_user);
+                partition.want(&self.queues, &self.measures, place, (shape, share.key), true);
             }
         }
     }
@@ -114,6 +115,9 @@ impl Scheduler {
             return self.pick_in_leaf(now, number, queue, &own);
         }
         let calculator = self.measures.calculator;
+        // No size that is offered is more: what fits no node is not.
+        let partition = &self.partitions[number];
+        let most = partition.shapes.largest().component_min(&partition.largest_node);
         let mut room = own;
         let mut kept: Option<ResourceVector> = None;
         for index in 0..share.children.len() {
@@ -122,9 +126,7 @@ impl Scheduler {
             let of_child = partition.share(child);
             let may_fit = of_child.offers.meets(partition.shapes.open_any()) || of_child.open_local > 0;
             // What fits on no node may still be kept back by a bound, and then keeps back those behind it.
-            let may_block = !may_fit
-                && !of_child.offers.is_empty()
-                && !calculator.fits_in(partition.shapes.largest(), &room);
+            let may_block = !may_fit && !of_child.offers.is_empty() && !calculator.fits_in(&most, &room);
             if !(may_fit || may_block) || !of_child.capacity.is_accessible {
                 continue;
             }
@@ -325,7 +327,8 @@ impl Scheduler {
         if is_blacklisted {
             let key = attempt.share(number as u16).map(|share| share.key).unwrap_or_default();
             partition.shapes.set_aside(candidate.shape, candidate.row);
-            partition.want(&self.queues, candidate.queue, candidate.user, candidate.shape, key, false);
+            let place = (candidate.queue, candidate.user);
+            partition.want(&self.queues, &self.measures, place, (candidate.shape, key), false);
         } else {
             partition.set_open(now, &self.queues, candidate.shape, false);
         }

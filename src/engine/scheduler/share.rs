@@ -3,7 +3,7 @@
 //! and with shapes; read by placement, activation, queries, explain. Thread: the scheduler's.
 //! Does not: know nodes, or other partitions.
 //! Invariants: `used` of a parent is the sum of its children's, of a leaf the sum of its users'; a leaf offers the shapes
-//! for which it has a user that is below its limit; a parent offers what a child offers.
+//! for which it has a user that is below its limit and that may be placed some day; a parent offers what a child offers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,6 +92,8 @@ pub(super) struct LeafShare {
     pub(super) users: Vec<UserShare>,
     /// By shape: the first attempt of each user that is below its limit.
     pub(super) demand: BTreeMap<ShapeId, BTreeSet<(AppKey, LeafUserIndex)>>,
+    /// Of `demand`, what is not offered because it could never be placed: larger than the bound, or than every node.
+    pub(super) hopeless: BTreeSet<ShapeId>,
     /// Open shapes of racks and hosts that are offered.
     pub(super) open_local: BTreeSet<ShapeId>,
     /// Σ of the users' shares of the partition.

@@ -66,8 +66,20 @@ impl Partition {
             *count -= 1;
             if *count == 0 {
                 self.sizes.remove(&key);
+                self.lost_size = true;
             }
         }
+    }
+
+    /// Whether some counted node could hold `size` were it empty. O(log) where the largest nodes are large in all types.
+    pub(in crate::engine::scheduler) fn has_node_for(
+        &self,
+        calculator: Calculator,
+        size: &ResourceVector,
+    ) -> bool {
+        // By memory first: those before it have less.
+        let least = BySize(ResourceVector::new(size.memory_mb(), 0));
+        self.sizes.range(least..).rev().any(|(of, _)| calculator.fits_in(size, &of.0))
     }
 
     /// How many counted nodes could hold `size` were they empty. O(different capabilities).

@@ -1,12 +1,13 @@
 //! What the queues of a partition want of it: shapes, from the leaf that wants one up to the root.
 //! Owns: the changes of offers. Called by: `demand` (asks come and go), `placement` (a shape fits nowhere), `nodes` (it fits
 //! again); on the scheduler's thread. Does not: decide what may be wanted. Invariants: a queue offers a shape exactly when
-//! a leaf at or below it does; open shapes of racks and hosts are counted up to the root.
+//! a leaf at or below it does; a leaf keeps to itself what could never be placed for it; open shapes of racks and hosts
+//! are counted up to the root.
 
 use super::super::attempt::AppKey;
 use super::super::queue::{LeafUserIndex, QueueIndex, Queues};
 use super::super::shape::ShapeId;
-use super::Partition;
+use super::{Measures, Partition};
 use crate::engine::time::Instant;
 
 impl Partition {
@@ -40,7 +41,66 @@ impl Partition {
         }
     }
 
-    pub(super) fn offer(&mut self, queues: &Queues, queue: QueueIndex, shape: ShapeId, is_offered: bool) {
+    /// Whether a container of a shape could be placed for a leaf were everything empty.
+    ///
+    /// Differs from YARN: there an ask that its queue can never hold keeps back all others of the queue, because the
+    /// first that does not fit below the bound ends the walk. Such an ask is passed over.
+    pub(in crate::engine::scheduler) fn may_ever_fit(
+        &self,
+        measures: &Measures,
+        queue: QueueIndex,
+        shape: ShapeId,
+    ) -> bool {
+        let size = &self.shapes.get(shape).size;
+        // A parent's bound is never less than the leaf's.
+        measures.calculator.fits_in(size, &self.share(queue).capacity.effective_max)
+            && self.has_node_for(measures.calculator, size)
+    }
+
+    /// The bound of a leaf is another, or the sizes of the nodes are: what it wants may have become possible, or (unless
+    /// `is_more`) impossible.
+    pub(super) fn reconsider(
+        &mut self,
+        queues: &Queues,
+        measures: &Measures,
+        queue: QueueIndex,
+        is_more: bool,
+    ) {
+        let Some(leaf) = self.leaf(queue) else { return };
+        let wanted: Vec<ShapeId> = if is_more {
+            leaf.hopeless.iter().copied().collect()
+        } else {
+            leaf.demand.keys().copied().collect()
+        };
+        for shape in wanted {
+            let was = self.leaf(queue).is_some_and(|leaf| !leaf.hopeless.contains(&shape));
+            if was != self.may_ever_fit(measures, queue, shape) {
+                // Takes back what was said, and says it anew.
+                self.offer(queues, measures, queue, shape, false);
+                self.offer(queues, measures, queue, shape, true);
+            }
+        }
+    }
+
+    /// A leaf begins to want a shape, or ceases to.
+    pub(super) fn offer(
+        &mut self,
+        queues: &Queues,
+        measures: &Measures,
+        queue: QueueIndex,
+        shape: ShapeId,
+        is_offered: bool,
+    ) {
+        let is_hopeless = is_offered && !self.may_ever_fit(measures, queue, shape);
+        if let Some(leaf) = self.leaf_mut(queue) {
+            if is_hopeless {
+                leaf.hopeless.insert(shape);
+                return;
+            }
+            if !is_offered && leaf.hopeless.remove(&shape) {
+                return;
+            }
+        }
         let of = self.shapes.get_mut(shape);
         if let Some(bit) = of.bit {
             let mut chain = queues.get(queue).chain.iter();
@@ -68,10 +128,9 @@ impl Partition {
     pub(in crate::engine::scheduler) fn want(
         &mut self,
         queues: &Queues,
-        queue: QueueIndex,
-        user: LeafUserIndex,
-        shape: ShapeId,
-        key: AppKey,
+        measures: &Measures,
+        (queue, user): (QueueIndex, LeafUserIndex),
+        (shape, key): (ShapeId, AppKey),
         is_wanted: bool,
     ) {
         let Some(leaf) = self.leaf_mut(queue) else { return };
@@ -86,7 +145,7 @@ impl Partition {
         });
         leaf.limit_block = None;
         if let Some(is_offered) = change {
-            self.offer(queues, queue, shape, is_offered);
+            self.offer(queues, measures, queue, shape, is_offered);
         }
         self.is_dirty |= is_wanted;
         if is_wanted && !self.shapes.get(shape).is_open {

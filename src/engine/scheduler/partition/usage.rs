@@ -201,7 +201,7 @@ impl Partition {
             leaf.set_parked(user, Some((now, key)), &mut changes);
         }
         for (shape, is_offered) in changes.drain(..) {
-            self.offer(queues, queue, shape, is_offered);
+            self.offer(queues, measures, queue, shape, is_offered);
         }
         self.changes = changes;
     }
@@ -242,7 +242,7 @@ impl Partition {
             self.is_dirty = true;
         }
         for (shape, is_offered) in changes.drain(..) {
-            self.offer(queues, queue, shape, is_offered);
+            self.offer(queues, measures, queue, shape, is_offered);
         }
         self.changes = changes;
     }
