@@ -15,6 +15,7 @@ use super::container::{ContainerIndex, Unacknowledged};
 use super::face::SchedulerKey;
 use super::message::Attempt;
 use super::names::NameId;
+use super::node_table::RmNode;
 use super::queue::{LeafUserIndex, QueueIndex};
 use super::resource::ResourceVector;
 use super::shape::ShapeId;
@@ -197,6 +198,21 @@ impl AttemptRow {
             self.shares.len() - 1
         });
         &mut self.shares[place]
+    }
+
+    /// Whether there are nodes it does not want, for its AM container or others.
+    #[inline]
+    pub(super) fn has_blacklist(&self, is_am: bool) -> bool {
+        !self.blacklisted_hosts.is_empty()
+            || !self.blacklisted_racks.is_empty()
+            || (is_am && !self.am_blacklist.is_empty())
+    }
+
+    /// Whether it wants a node.
+    pub(super) fn accepts(&self, node: &RmNode, is_am: bool) -> bool {
+        !self.blacklisted_hosts.contains(&node.host)
+            && !self.blacklisted_racks.contains(&node.rack)
+            && !(is_am && self.am_blacklist.contains(&node.host))
     }
 
     /// Whether it may be given containers.

@@ -317,7 +317,7 @@ impl Scheduler {
         }
         let app_key = share.key;
         let partition = &mut self.partitions[usize::from(number)];
-        partition.shapes.take_aside(shape, row);
+        partition.shapes.take_walk(shape, (row, false));
         partition.want(&self.queues, &self.measures, (queue, user), (shape, app_key), is_wanted);
     }
 
@@ -356,7 +356,7 @@ impl Scheduler {
         while let Some((shape, _)) = share.wanted.range((next, MIN_KEY)..).next().copied() {
             next = ShapeId(shape.0 + 1);
             let partition = &mut self.partitions[usize::from(number)];
-            if partition.shapes.get(shape).set_aside.contains(&row) {
+            if partition.shapes.get(shape).walks.get(&(row, false)).is_some_and(|walk| walk.is_out) {
                 continue;
             }
             // Inserted first, so that the shape is offered all along.

@@ -278,8 +278,15 @@ impl ResourceScheduler for Scheduler {
             .collect();
         for (number, shape) in wanted {
             let partition = &mut self.partitions[usize::from(number)];
-            if partition.shapes.take_aside(shape, attempt.row()) {
+            if partition.shapes.take_walk(shape, (attempt.row(), false)).is_some_and(|walk| walk.is_out) {
                 partition.restored.push((shape, attempt.row()));
+                partition.is_dirty = true;
+            }
+        }
+        let guests: Vec<_> = of.asks.values().flat_map(|ask| ask.guest_shapes.iter().copied()).collect();
+        for (number, shape) in guests {
+            let partition = &mut self.partitions[usize::from(number)];
+            if partition.shapes.take_walk(shape, (attempt.row(), true)).is_some() {
                 partition.is_dirty = true;
             }
         }

@@ -251,7 +251,11 @@ impl Explainer<'_> {
             return found(PendingReason::UserLimit, since, Why::User);
         }
         let shape_of = |id: &ShapeId| partition.shapes.get(*id);
-        if ask.shapes.iter().any(|id| shape_of(id).set_aside.contains(&self.attempt.handle.row())) {
+        let walker = (self.attempt.handle.row(), false);
+        let has_walked = |id: &ShapeId| {
+            shape_of(id).walks.get(&walker).is_some_and(|walk| walk.is_out && walk.is_complete)
+        };
+        if ask.shapes.iter().any(has_walked) {
             return found(PendingReason::Blacklist, Instant::ZERO, Why::Blacklist);
         }
         let any = ask.shapes.iter().map(shape_of).find(|shape| shape.reach == Reach::Any);

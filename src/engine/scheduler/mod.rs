@@ -41,6 +41,7 @@ mod shape;
 mod share;
 mod sharing;
 mod totals;
+mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -69,8 +69,12 @@ pub(super) struct Partition {
     pub(super) is_resized: bool,
     /// Something happened that may let something be placed.
     pub(super) is_dirty: bool,
-    /// Attempts set aside for shapes that may be looked at again.
+    /// Attempts out of the order for shapes that they are to be looked at for again.
     pub(super) restored: Vec<(ShapeId, u32)>,
+    /// Nodes that walks may still pass in this step.
+    pub(super) rejections_left: u32,
+    /// A guest's walk goes on with the next step.
+    pub(super) is_guest_put_off: bool,
     /// Steps that are still passed before nodes are held again at the end of one.
     pub(super) reserve_after: u32,
     /// How many the next fruitless try is followed by.
@@ -126,6 +130,8 @@ impl Partition {
             is_resized: false,
             is_dirty: false,
             restored: Vec::new(),
+            rejections_left: 0,
+            is_guest_put_off: false,
             reserve_after: 0,
             reserve_pause: 0,
             unreservable: Vec::new(),

@@ -264,9 +264,7 @@ impl Scheduler {
                     || nodes.get(node).is_some_and(|node| {
                         node.reservation.is_none()
                             && calculator.fits_in(size, &node.capability)
-                            && !attempt.blacklisted_hosts.contains(&node.host)
-                            && !attempt.blacklisted_racks.contains(&node.rack)
-                            && !attempt.am_blacklist.contains(&node.host)
+                            && attempt.accepts(node, true)
                     });
                 rejected += u32::from(!is_fit);
                 is_fit

@@ -141,12 +141,6 @@ impl Partition {
         for reach in [Reach::Host(host), Reach::Rack(rack)] {
             opened.extend(self.shapes.of_reach(reach).filter(|shape| fits(self, *shape)));
         }
-        let mut again: Vec<ShapeId> = Vec::new();
-        for shape in self.shapes.with_aside() {
-            if self.index.fits(slot as usize, &self.shapes.get(shape).size) {
-                again.push(shape);
-            }
-        }
         let index = &self.index;
         self.scarce.retain_mut(|(amount, slots)| {
             if !index.fits(slot as usize, amount) {
@@ -178,14 +172,8 @@ impl Partition {
         for shape in hinted {
             self.shapes.add_hint(shape, slot);
         }
-        for shape in again {
-            let rows = core::mem::take(&mut self.shapes.get_mut(shape).set_aside);
-            self.restored.extend(rows.iter().map(|row| (shape, *row)));
-            for row in rows {
-                self.shapes.take_aside(shape, row);
-            }
-            self.shapes.take_aside(shape, u32::MAX);
-        }
+        let mut again = self.note_room(slot, (host, rack));
+        self.restored.append(&mut again);
         self.is_dirty = true;
     }
 
@@ -208,7 +196,7 @@ impl Partition {
                     let mut hints = of.hints.iter().map(|slot| *slot as usize);
                     return hints.find(|slot| index.fits(*slot, size) && accepts_slot(*slot));
                 }
-                let from = if spread && self.cursor < index.len() { self.cursor } else { 0 };
+                let from = if spread { self.spread_from() } else { 0 };
                 let found = index.next_fit(size, from, &mut accepts_slot).or_else(|| {
                     let mut accepts_before = |slot| slot < from && accepts_slot(slot);
                     (from > 0).then(|| index.next_fit(size, 0, &mut accepts_before)).flatten()
@@ -226,6 +214,53 @@ impl Partition {
             }
             Reach::Host(_) => on_host.find(|slot| index.fits(*slot, size) && accepts_slot(*slot)),
         }
+    }
+
+    /// Where a search begins that goes on from where the last one ended.
+    pub(in crate::engine::scheduler) fn spread_from(&self) -> usize {
+        if self.cursor < self.index.len() { self.cursor } else { 0 }
+    }
+
+    /// Where the next one begins.
+    pub(in crate::engine::scheduler) const fn spread_to(&mut self, slot: usize) {
+        self.cursor = slot;
+    }
+
+    /// How many positions there are for a shape of any place or of a rack: slots, or those of the rack's groups in turn.
+    pub(in crate::engine::scheduler) fn positions(&self, shape: ShapeId) -> usize {
+        match self.shapes.get(shape).reach {
+            Reach::Rack(rack) => self.racks.get(&rack).map_or(0, |rack| rack.groups.len() * FANOUT),
+            Reach::Any | Reach::Host(_) => self.index.len(),
+        }
+    }
+
+    /// The first position from `from` up to `end` (of a rack: of the group that it is in) where a shape fits and that
+    /// `accepts`, with its slot.
+    pub(in crate::engine::scheduler) fn first_from(
+        &self,
+        shape: ShapeId,
+        from: usize,
+        end: usize,
+        accepts: &mut impl FnMut(usize) -> bool,
+    ) -> Option<(usize, usize)> {
+        let of = self.shapes.get(shape);
+        if let Reach::Rack(rack) = of.reach {
+            let groups = &self.racks.get(&rack)?.groups;
+            return groups.iter().enumerate().take(end.div_ceil(FANOUT)).skip(from / FANOUT).find_map(
+                |(place, group)| {
+                    let first = *group as usize * FANOUT;
+                    let slot = self.index.fit_in_group(&of.size, first, accepts)?;
+                    Some((place * FANOUT, slot))
+                },
+            );
+        }
+        let found = self.index.next_fit(&of.size, from, &mut |slot| slot >= end || accepts(slot))?;
+        (found < end).then_some((found, found))
+    }
+
+    /// Whether a shape fits in a slot.
+    pub(in crate::engine::scheduler) fn has_room(&self, shape: ShapeId, slot: u32) -> bool {
+        self.index.fits(slot as usize, &self.shapes.get(shape).size)
     }
 
     /// Whether the index says that this is free in a slot.
