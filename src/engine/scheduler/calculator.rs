@@ -196,6 +196,14 @@ impl Calculator {
         }
     }
 
+    /// Whether `a` is more than `b` ([`Calculator::compare`]).
+    #[must_use]
+    #[inline]
+    pub fn exceeds(self, cluster: &ResourceVector, a: &ResourceVector, b: &ResourceVector) -> bool {
+        // Where nothing of it is more, no share is: no need to compute them.
+        !self.fits_in(a, b) && self.compare(cluster, a, b) == Ordering::Greater
+    }
+
     /// The operand that is less; `a` where they are equal.
     #[must_use]
     pub fn min<'a>(
@@ -204,7 +212,8 @@ impl Calculator {
         a: &'a ResourceVector,
         b: &'a ResourceVector,
     ) -> &'a ResourceVector {
-        if self.compare(cluster, b, a) == Ordering::Less { b } else { a }
+        // Nothing of `a` is more: no share is.
+        if self.fits_in(a, b) || self.compare(cluster, b, a) != Ordering::Less { a } else { b }
     }
 
     /// The operand that is more; `a` where they are equal.
@@ -215,7 +224,7 @@ impl Calculator {
         a: &'a ResourceVector,
         b: &'a ResourceVector,
     ) -> &'a ResourceVector {
-        if self.compare(cluster, b, a) == Ordering::Greater { b } else { a }
+        if self.exceeds(cluster, b, a) { b } else { a }
     }
 
     /// The largest share of the cluster; for [`Calculator::Memory`] that of memory. Types the cluster has nothing of do
@@ -312,7 +321,10 @@ impl Calculator {
         factor: f64,
         step: &ResourceVector,
     ) -> ResourceVector {
-        let one = |index: usize| round_up((amount.get(index) as f64 * factor + 0.5) as u64, step.get(index));
+        let one = |index: usize| match amount.get(index) {
+            0 => 0,
+            amount => round_up((amount as f64 * factor + 0.5) as u64, step.get(index)),
+        };
         match self {
             Self::Memory => memory(one(MEMORY)),
             Self::Dominant => build(amount.len(), one),
@@ -357,9 +369,14 @@ impl Calculator {
     /// One of `divisor` parts, up to the whole. A divisor of 0 or less gives all of it.
     #[must_use]
     pub fn divide_and_ceil(self, amount: &ResourceVector, divisor: f64) -> ResourceVector {
+        // Whole divisors are the rule, and dividing whole numbers is cheaper; the quotient is the same.
+        let whole = if divisor as u32 as f64 == divisor { u64::from(divisor as u32) } else { 0 };
         let one = |index: usize| {
             let amount = amount.get(index);
-            if divisor > 0.0 { whole_up(amount as f64 / divisor) } else { amount }
+            if whole > 0 && amount < EXACT {
+                return amount.div_ceil(whole);
+            }
+            if amount != 0 && divisor > 0.0 { whole_up(amount as f64 / divisor) } else { amount }
         };
         match self {
             Self::Memory => memory(one(MEMORY)),
@@ -377,11 +394,17 @@ impl Calculator {
     }
 }
 
+/// Amounts below it are divided in `f64` as exactly as whole numbers are.
+const EXACT: u64 = 1 << 50;
+
 /// `factor` times as much, down to the whole. What the multiplication itself lost by rounding does not count: 70 % of
 /// 100 is 70.
 #[must_use]
 #[inline]
 pub(super) fn multiply_down(amount: u64, factor: f64) -> u64 {
+    if amount == 0 {
+        return 0;
+    }
     let product = amount as f64 * factor;
     let forgiven = 1e-6_f64.max(product * 1e-12);
     // Cutting off is rounding down, as nothing here is below 0, and what is becomes 0.
@@ -398,12 +421,12 @@ fn whole_up(number: f64) -> u64 {
 #[inline]
 fn round_up(amount: u64, step: u64) -> u64 {
     // A multiple beyond 64 bits is none: the amount stays.
-    if step == 0 { amount } else { amount.checked_next_multiple_of(step).unwrap_or(amount) }
+    if step == 0 || amount == 0 { amount } else { amount.checked_next_multiple_of(step).unwrap_or(amount) }
 }
 
 #[inline]
 const fn round_down(amount: u64, step: u64) -> u64 {
-    if step == 0 { amount } else { amount - amount % step }
+    if step == 0 || amount == 0 { amount } else { amount - amount % step }
 }
 
 /// What [`Calculator::Memory`] makes of an amount of memory.

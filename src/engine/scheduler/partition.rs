@@ -200,6 +200,7 @@ impl Partition {
             }
         }
         leaf.user_limit = None;
+        leaf.user_limit_was = None;
         leaf.limit_block = None;
         let input = UserLimitInput {
             users_share: FixedShare::ZERO,

@@ -112,6 +112,9 @@ pub(super) struct LeafShare {
     pub(super) parked: BTreeSet<(u64, LeafUserIndex)>,
     /// The bound that keeps the first of it back; stays until usage, demand or the bound changes.
     pub(super) limit_block: Option<LimitBlock>,
+    /// What the limit of a user of weight 1 was, not rounded up. Until somebody uses less, or others want something, it
+    /// only grows: who uses no more than this is not over it.
+    pub(super) user_limit_was: Option<ResourceVector>,
 }
 
 /// A user's part in a leaf.

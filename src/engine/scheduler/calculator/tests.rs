@@ -151,6 +151,23 @@ proptest! {
         }
     }
 
+    /// Short cuts are short, not different.
+    #[test]
+    fn what_is_known_without_computing_shares_is_what_comparing_says(
+        cluster in vector(), a in vector(), b in vector(), amount in 0..EXACT, divisor in 1u32..,
+    ) {
+        for calculator in [Calculator::Memory, Calculator::Dominant] {
+            let order = calculator.compare(&cluster, &a, &b);
+            prop_assert_eq!(calculator.exceeds(&cluster, &a, &b), order.is_gt());
+            prop_assert_eq!(calculator.max(&cluster, &a, &b), if order.is_lt() { &b } else { &a });
+            prop_assert_eq!(calculator.min(&cluster, &a, &b), if order.is_gt() { &b } else { &a });
+            for divisor in [divisor, divisor % 1_000 + 1] {
+                let parts = calculator.divide_and_ceil(&ResourceVector::new(amount, 1), divisor.into());
+                prop_assert_eq!(parts.memory_mb(), whole_up(amount as f64 / f64::from(divisor)));
+            }
+        }
+    }
+
     #[test]
     fn as_many_containers_fit_as_are_computed(available in vector(), size in vector()) {
         let count = Calculator::Dominant.compute_available_containers(&available, &size);

@@ -78,6 +78,7 @@ impl Partition {
         leaf.user_limit = None;
         if !is_more {
             leaf.limit_block = None;
+            leaf.user_limit_was = None;
             self.is_dirty = true;
         }
         if !leaf.parked.is_empty() {
@@ -114,7 +115,20 @@ impl Partition {
             leaf.active_weight = if leaf.active_users == 0 { 0.0 } else { leaf.active_weight - weight };
         }
         leaf.user_limit = None;
+        leaf.user_limit_was = None;
         self.let_users_back(queues, measures, queue);
+    }
+
+    /// The limit of a user of weight 1 in a leaf, computed; not rounded up.
+    fn exact_user_limit(&self, queues: &Queues, measures: &Measures, queue: QueueIndex) -> ResourceVector {
+        let Some(leaf) = self.leaf(queue) else { return ResourceVector::ZERO };
+        let input = UserLimitInput {
+            users_share: leaf.users_share,
+            active_used: &leaf.active_used,
+            active_weight: leaf.active_weight.max(f64::MIN_POSITIVE),
+            ignores_exclusivity: false,
+        };
+        self.limits(queues, measures, queue).exact_user_limit(&input)
     }
 
     /// The limit of a user of weight 1 in a leaf, computed.
@@ -124,14 +138,8 @@ impl Partition {
         measures: &Measures,
         queue: QueueIndex,
     ) -> ResourceVector {
-        let Some(leaf) = self.leaf(queue) else { return ResourceVector::ZERO };
-        let input = UserLimitInput {
-            users_share: leaf.users_share,
-            active_used: &leaf.active_used,
-            active_weight: leaf.active_weight.max(f64::MIN_POSITIVE),
-            ignores_exclusivity: false,
-        };
-        self.limits(queues, measures, queue).user_limit(&input)
+        let exact = self.exact_user_limit(queues, measures, queue);
+        self.limits(queues, measures, queue).whole_user_limit(&exact)
     }
 
     /// The same, remembered until something it depends on changes.
@@ -144,9 +152,11 @@ impl Partition {
         if let Some(limit) = self.leaf(queue).and_then(|leaf| leaf.user_limit.as_ref()) {
             return limit.clone();
         }
-        let limit = self.compute_user_limit(queues, measures, queue);
+        let exact = self.exact_user_limit(queues, measures, queue);
+        let limit = self.limits(queues, measures, queue).whole_user_limit(&exact);
         if let Some(leaf) = self.leaf_mut(queue) {
             leaf.user_limit = Some(limit.clone());
+            leaf.user_limit_was = Some(exact);
         }
         limit
     }
@@ -175,12 +185,18 @@ impl Partition {
         let Some(leaf) = self.leaf(queue) else { return true };
         let Some(of_user) = leaf.user(user) else { return false };
         let (used, weight) = (&of_user.used, of_user.weight);
-        if weight >= 1.0 && measures.calculator.fits_in(used, &leaf.least_user_limit) {
-            return false;
+        if weight >= 1.0 {
+            if measures.calculator.fits_in(used, &leaf.least_user_limit) {
+                return false;
+            }
+            let was = leaf.user_limit_was.as_ref();
+            if was.is_some_and(|was| !measures.calculator.exceeds(&self.total, used, was)) {
+                return false;
+            }
         }
         let used = used.clone();
         let limit = self.limit_of_user(queues, measures, queue, weight);
-        measures.calculator.compare(&self.total, &used, &limit).is_gt()
+        measures.calculator.exceeds(&self.total, &used, &limit)
     }
 
     /// Takes a user that is over its limit out of the order.
@@ -233,7 +249,7 @@ impl Partition {
                 continue;
             };
             let limit = self.limits(queues, measures, queue).weighted_user_limit(&limit, weight);
-            if measures.calculator.compare(&self.total, &used, &limit).is_gt() {
+            if measures.calculator.exceeds(&self.total, &used, &limit) {
                 continue;
             }
             if let Some(leaf) = self.leaf_mut(queue) {
