@@ -163,7 +163,7 @@ pub(super) struct AttemptRow {
     /// Its AM container.
     pub(super) am: Option<AmContainer>,
     /// What it asks for.
-    pub(super) asks: BTreeMap<SchedulerKey, KeyAsk>,
+    pub(super) asks: BTreeMap<SchedulerKey, Box<KeyAsk>>,
     /// By partition, in the order they were first used.
     pub(super) shares: Vec<AttemptShare>,
     /// Hosts nothing is to be placed on.

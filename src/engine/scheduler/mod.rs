@@ -88,6 +88,12 @@ pub struct Scheduler {
     /// Leaves in which an attempt may have become possible to activate.
     to_activate: BTreeSet<u32>,
     counts: totals::Counts,
+    /// Asks that are done, for their memory.
+    spare_asks: Vec<Box<ask::KeyAsk>>,
+    /// Reused: where an ask may be placed.
+    reaches: Vec<shape::Reach>,
+    /// Reused: the shapes of an ask.
+    spare_shapes: Vec<shape::ShapeId>,
 }
 
 impl Scheduler {
@@ -127,6 +133,9 @@ impl Scheduler {
             waits: BTreeSet::new(),
             to_activate: BTreeSet::new(),
             counts: totals::Counts::default(),
+            spare_asks: Vec::new(),
+            reaches: Vec::new(),
+            spare_shapes: Vec::new(),
             settings,
         }
     }

@@ -115,7 +115,14 @@ pub(super) struct LeafShare {
     /// What the limit of a user of weight 1 was, not rounded up. Until somebody uses less, or others want something, it
     /// only grows: who uses no more than this is not over it.
     pub(super) user_limit_was: Option<ResourceVector>,
+    /// Emptied sets, with their memory: demand that comes and goes allocates nothing.
+    spare_wanted: Vec<BTreeSet<AppKey>>,
+    /// The same, of `demand`.
+    spare_firsts: Vec<BTreeSet<(AppKey, LeafUserIndex)>>,
 }
+
+/// Most emptied sets a leaf keeps.
+const SPARE_MAX: usize = 8;
 
 /// A user's part in a leaf.
 #[derive(Debug)]
@@ -184,12 +191,16 @@ impl LeafShare {
         change: impl FnOnce(&mut BTreeSet<AppKey>),
     ) -> Option<bool> {
         let share = &mut self.users[user as usize];
-        let wanted = share.wanted.entry(shape).or_default();
+        let spare = &mut self.spare_wanted;
+        let wanted = share.wanted.entry(shape).or_insert_with(|| spare.pop().unwrap_or_default());
         let before = wanted.first().copied();
         change(wanted);
         let after = wanted.first().copied();
-        if after.is_none() {
-            share.wanted.remove(&shape);
+        if after.is_none()
+            && let Some(emptied) = share.wanted.remove(&shape)
+            && spare.len() < SPARE_MAX
+        {
+            spare.push(emptied);
         }
         if share.parked.is_some() || before == after {
             return None;
@@ -204,7 +215,8 @@ impl LeafShare {
         before: Option<AppKey>,
         after: Option<AppKey>,
     ) -> Option<bool> {
-        let firsts = self.demand.entry(shape).or_default();
+        let spare = &mut self.spare_firsts;
+        let firsts = self.demand.entry(shape).or_insert_with(|| spare.pop().unwrap_or_default());
         let was_offered = !firsts.is_empty();
         if let Some(before) = before {
             firsts.remove(&(before, user));
@@ -213,8 +225,11 @@ impl LeafShare {
             firsts.insert((after, user));
         }
         let is_offered = !firsts.is_empty();
-        if !is_offered {
-            self.demand.remove(&shape);
+        if !is_offered
+            && let Some(emptied) = self.demand.remove(&shape)
+            && spare.len() < SPARE_MAX
+        {
+            spare.push(emptied);
         }
         (was_offered != is_offered).then_some(is_offered)
     }
