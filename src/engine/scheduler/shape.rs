@@ -32,8 +32,7 @@ pub(super) struct BySize(pub(super) ResourceVector);
 
 impl Ord for BySize {
     fn cmp(&self, other: &Self) -> core::cmp::Ordering {
-        let length = self.0.len().max(other.0.len());
-        (0..length).map(|kind| self.0.get(kind)).cmp((0..length).map(|kind| other.0.get(kind)))
+        self.0.cmp_amounts(&other.0)
     }
 }
 
@@ -304,6 +303,11 @@ impl Shapes {
     /// Shapes with walks.
     pub(super) fn walked(&self) -> impl Iterator<Item = ShapeId> + '_ {
         self.walked.iter().copied()
+    }
+
+    /// Whether some are of a rack or host.
+    pub(super) fn has_local(&self) -> bool {
+        self.index.first_key_value().is_some_and(|((reach, _), _)| *reach != Reach::Any)
     }
 
     /// The shapes of one reach, by any order of size.

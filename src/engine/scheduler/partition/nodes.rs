@@ -138,8 +138,10 @@ impl Partition {
                 opened.push(shape);
             }
         }
-        for reach in [Reach::Host(host), Reach::Rack(rack)] {
-            opened.extend(self.shapes.of_reach(reach).filter(|shape| fits(self, *shape)));
+        if self.shapes.has_local() {
+            for reach in [Reach::Host(host), Reach::Rack(rack)] {
+                opened.extend(self.shapes.of_reach(reach).filter(|shape| fits(self, *shape)));
+            }
         }
         let index = &self.index;
         self.scarce.retain_mut(|(amount, slots)| {
