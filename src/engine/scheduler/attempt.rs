@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, NodeHandle};
 use rustc_hash::FxBuildHasher;
 
@@ -65,17 +65,64 @@ pub(super) struct App {
     pub(super) submit_time_ms: u64,
     /// Its current attempt.
     pub(super) current: Option<u32>,
-    /// Its live containers, by attempt number and container number.
-    pub(super) containers: BTreeMap<(u32, u64), ContainerIndex>,
+    /// Its live containers.
+    pub(super) containers: LiveContainers,
     /// Nodes one of its containers was told to its ApplicationMaster on: they hear of its end. By shard and row.
     pub(super) nodes: HashSet<u64, FxBuildHasher>,
 }
 
-impl App {
-    /// A live container.
+/// An application's live containers, by attempt number and container number.
+///
+/// Hashed: every grant and every end comes here, and a tree of a thousand entries is three or four cache lines deep. What
+/// is told is sorted when it is told.
+#[derive(Debug, Default)]
+pub(super) struct LiveContainers(HashMap<(u32, u64), ContainerIndex, FxBuildHasher>);
+
+impl LiveContainers {
+    /// A live one.
     #[inline]
-    pub(super) fn container(&self, id: &ContainerId) -> Option<ContainerIndex> {
-        self.containers.get(&(id.application_attempt_id.attempt_id, id.container_id)).copied()
+    pub(super) fn get(&self, id: &ContainerId) -> Option<ContainerIndex> {
+        self.0.get(&Self::key(id)).copied()
+    }
+
+    /// Adds one.
+    #[inline]
+    pub(super) fn insert(&mut self, id: &ContainerId, index: ContainerIndex) {
+        self.0.insert(Self::key(id), index);
+    }
+
+    /// Takes one out.
+    #[inline]
+    pub(super) fn remove(&mut self, id: &ContainerId) -> Option<ContainerIndex> {
+        self.0.remove(&Self::key(id))
+    }
+
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// All, by id. O(n log n).
+    pub(super) fn in_order(&self) -> Vec<ContainerIndex> {
+        self.page(None, usize::MAX)
+    }
+
+    /// The first `most` after one, by id. O(n + most log most).
+    pub(super) fn page(&self, after: Option<&ContainerId>, most: usize) -> Vec<ContainerIndex> {
+        let after = after.map(Self::key);
+        let mut found: Vec<_> =
+            self.0.iter().map(|(key, index)| (*key, *index)).filter(|(key, _)| Some(*key) > after).collect();
+        if found.len() > most {
+            found.select_nth_unstable(most);
+            found.truncate(most);
+        }
+        found.sort_unstable();
+        found.into_iter().map(|(_, index)| index).collect()
+    }
+
+    #[inline]
+    const fn key(id: &ContainerId) -> (u32, u64) {
+        (id.application_attempt_id.attempt_id, id.container_id)
     }
 }
 

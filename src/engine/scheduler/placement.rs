@@ -401,7 +401,6 @@ impl Scheduler {
             expires_at: Instant::ZERO,
             app: attempt.app,
             node: node_index,
-            at_node: node.containers.len() as u32,
             partition: node.partition,
             state: RmContainerState::Allocated,
             locality,
@@ -410,7 +409,7 @@ impl Scheduler {
         });
         node.containers.push(index);
         node.used.add(&size);
-        app.containers.insert((attempt.attempt_id.attempt_id, id.container_id), index);
+        app.containers.insert(&id, index);
         attempt.count_time(now, &size, true);
         attempt.share_mut(node.partition).used.add(&size);
         self.counts.granted += 1;
@@ -430,8 +429,8 @@ impl Scheduler {
                 attempt_id: attempt.attempt_id,
                 container_id: id,
                 node: node.handle,
-                node_id: node.node_id.clone(),
-                http_port: node.http_port,
+                node_id: node.details.node_id.clone(),
+                http_port: node.details.http_port,
                 resource: self.settings.resource_types.to_resource(&size),
             });
         } else {

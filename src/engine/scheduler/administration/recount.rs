@@ -67,7 +67,7 @@ impl Scheduler {
         let number = partition.number;
         let mut containers: BTreeMap<QueueIndex, u32> = BTreeMap::new();
         for (_, app) in self.apps.iter() {
-            let live = app.containers.values().map(|index| self.containers.get(*index));
+            let live = app.containers.in_order().into_iter().map(|index| self.containers.get(index));
             *containers.entry(app.queue).or_default() +=
                 live.filter(|container| container.partition == number).count() as u32;
         }

@@ -223,7 +223,7 @@ impl Explainer<'_> {
         };
         format!(
             "node {}{more} is reserved for it until {size} is free there: {} is now",
-            node.node_id,
+            node.details.node_id,
             every_type(scheduler, &node.free())
         )
     }
