@@ -49,7 +49,8 @@ fn a_search_past_a_long_blacklist_goes_on_with_the_next_step_and_others_are_serv
     assert_eq!(first.len(), 10, "the others have theirs in the first step");
     cluster.out.attempt_events = first;
     let more = steps(&mut cluster);
-    assert!(more >= 2_900 / 512, "{more} steps");
+    // One way past them, for all 150.
+    assert!((2_900 / 512..=8).contains(&more), "{more} steps");
     assert_eq!((cluster.used_gb(app), cluster.used_gb(other)), (150, 10));
     let nodes: BTreeSet<u32> =
         cluster.live.values().filter(|of| of.attempt == app).map(|of| of.node.row()).collect();

@@ -102,7 +102,9 @@ impl Partition {
             }
             return self.came_around((shape, walker), on_host);
         }
-        let mut walk = self.shapes.take_walk(shape, walker).unwrap_or_else(|| {
+        let walk = self.shapes.take_walk(shape, walker);
+        let is_known = walk.is_some();
+        let mut walk = walk.unwrap_or_else(|| {
             let begin = if spread { self.spread_from() } else { 0 };
             Walk { begin, next: begin, ..Walk::default() }
         });
@@ -115,7 +117,6 @@ impl Partition {
             self.shapes.keep_walk(shape, walker, walk);
             return self.came_around((shape, walker), on_host);
         }
-        let is_known = walk.next != walk.begin || walk.is_wrapped;
         let allowed = REJECTED_MAX.min(self.rejections_left);
         let mut rejected = 0;
         // A group at least, or a rack's walk would not get on.
