@@ -1,5 +1,6 @@
 //! What a grant costs: filling a cluster, one container for another at 90 %, and whether size matters.
 //! 100 leaves in 3 levels, 1,000 applications of 500 users, dominant share, user limits on, eight sizes.
+//! The same load once more in 1, 8 and 64 partitions, all of them values of one scheduler on one thread.
 //! Owns: the numbers of the scheduler alone. Does not: go through frames or tokens (see `end_to_end`).
 //! Invariant: every run is counted: a step that grants less than it should fails the bench.
 
@@ -30,10 +31,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const KEY: SchedulerKey = SchedulerKey { priority: 0, allocation_request_id: -1 };
 
-/// Five, four and five children: 100 leaves.
-fn queues() -> QueueTree {
+/// Five, four and five children: 100 leaves, the same shares of every label.
+fn queues(labels: &[String]) -> QueueTree {
     let mut tree = QueueTree::default();
     tree.queues.truncate(1);
+    tree.queues[0].accessible_node_labels = None;
     let mut level = vec![0u32];
     for width in [5u32, 4, 5] {
         let mut next = Vec::new();
@@ -46,6 +48,9 @@ fn queues() -> QueueTree {
                 queue.minimum_user_limit_percent = 25.0;
                 queue.user_limit_factor = Some(2.0);
                 queue.maximum_applications = Some(100);
+                queue.accessible_node_labels = None;
+                let share = queue.capacities[""].clone();
+                queue.capacities.extend(labels.iter().map(|label| (label.as_str().into(), share.clone())));
                 tree.queues.push(queue);
                 next.push(tree.queues.len() as u32 - 1);
             }
@@ -55,16 +60,28 @@ fn queues() -> QueueTree {
     tree
 }
 
+/// The label of a node or application.
+fn label_of(labels: &[String], place: usize) -> Option<&str> {
+    labels.get(place % labels.len().max(1)).map(String::as_str)
+}
+
 struct Cluster {
     scheduler: Scheduler,
     out: SchedulerOutput,
     attempts: Vec<Attempt>,
     live: Vec<(Attempt, ContainerId)>,
+    labels: Vec<String>,
 }
 
 impl Cluster {
     fn new(nodes: u32) -> Self {
-        let tree = queues();
+        Self::with_labels(nodes, 0)
+    }
+
+    /// Nodes and applications are spread over so many labels; 0 = none.
+    fn with_labels(nodes: u32, labels: usize) -> Self {
+        let labels: Vec<String> = (0..labels).map(|label| format!("l{label}")).collect();
+        let tree = queues(&labels);
         let leaves: Vec<String> =
             tree.queues.iter().filter(|queue| queue.is_leaf).map(|queue| queue.path.to_string()).collect();
         assert_eq!(leaves.len(), 100);
@@ -73,6 +90,9 @@ impl Cluster {
             calculator: Calculator::Dominant,
             minimum_allocation: ResourceVector::new(1_024, 1),
             maximum_allocation: ResourceVector::new(64 * 1_024, 32),
+            node_labels: labels.iter().map(|label| (label.as_str().into(), true)).collect(),
+            node_labels_enabled: true,
+            distributed_labels: true,
             ..SchedulerSettings::default()
         };
         let mut out = SchedulerOutput::default();
@@ -83,7 +103,7 @@ impl Cluster {
                 port: 1,
                 http_port: 2,
                 rack_name: format!("r{}", row / 40).into(),
-                node_labels: Box::default(),
+                node_labels: label_of(&labels, row as usize).map(Into::into).into_iter().collect(),
             };
             let event = NodeEvent {
                 added: Some(Box::new(added)),
@@ -134,7 +154,7 @@ impl Cluster {
         }
         out.attempt_events.clear();
         out.application_events.clear();
-        Self { scheduler, out, attempts, live: Vec::new() }
+        Self { scheduler, out, attempts, live: Vec::new(), labels }
     }
 
     /// One of eight sizes, by application.
@@ -151,7 +171,7 @@ impl Cluster {
                 capability: Self::size(place),
                 count,
                 relax_locality: true,
-                node_label: None,
+                node_label: label_of(&self.labels, place),
             };
             self.scheduler.update_ask(Instant::ZERO, *attempt, &ask);
         }
@@ -247,17 +267,22 @@ fn handing_on(cluster: &mut Cluster, count: u64) -> Wall {
 fn schedule(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("schedule");
     group.throughput(Throughput::Elements(1)).sample_size(10);
-    let fresh = |nodes: u32, share: f64, count: u64, time: fn(&mut Cluster, u64) -> Wall| {
+    let spread = |nodes: u32, labels: usize, share: f64, count: u64, time: fn(&mut Cluster, u64) -> Wall| {
+        // As many as fit below the users' limits.
+        let most = if labels > 0 { 20_000 } else { 100_000 };
         let mut left = count;
         let mut took = Wall::ZERO;
         while left > 0 {
-            let part = left.min(100_000);
-            let mut cluster = Cluster::new(nodes);
+            let part = left.min(most);
+            let mut cluster = Cluster::with_labels(nodes, labels);
             cluster.fill(share);
             took += time(&mut cluster, part);
             left -= part;
         }
         took
+    };
+    let fresh = |nodes: u32, share: f64, count: u64, time: fn(&mut Cluster, u64) -> Wall| {
+        spread(nodes, 0, share, count, time)
     };
     group.bench_function("fill/10k_nodes", |bencher| {
         bencher.iter_custom(|count| fresh(10_000, 0.0, count, filling));
@@ -269,6 +294,15 @@ fn schedule(criterion: &mut Criterion) {
             fresh(10_000, 0.9, part, filling).mul_f64(count as f64 / part as f64)
         });
     });
+    // The same load on one thread, whatever the number of partitions.
+    for labels in [1, 8, 64] {
+        group.bench_function(format!("fill/10k_nodes_{labels}_partitions"), |bencher| {
+            bencher.iter_custom(|count| {
+                let part = 20_000;
+                spread(10_000, labels, 0.0, part, filling).mul_f64(count as f64 / part as f64)
+            });
+        });
+    }
     let mut at_90 = Cluster::new(10_000);
     at_90.fill(0.9);
     group.bench_function("exchange_at_90/10k_nodes", |bencher| {

@@ -99,6 +99,22 @@ fn a_queue_above_is_at_its_maximum() {
 }
 
 #[test]
+fn more_than_the_queue_may_ever_have() {
+    let mut cluster = Cluster::new(dominant(queues()));
+    cluster.node_on("r", 100, 100);
+    let app = cluster.submit(1, "u", "etl");
+    cluster.wait(100);
+    cluster.ask(app, 50, 1);
+    cluster.wait(0);
+    cluster.wait(700);
+    let text = "<memory:51200, vCores:1> is more than queue root.etl may have in all: its maximum is 40 % of the default \
+                partition, <memory:40960, vCores:40>";
+    assert_eq!(cluster.why(1), (PendingReason::QueueLimit, text.into(), 700));
+    // It is not walked to either: nothing is left to do.
+    assert!(!cluster.scheduler.wants_to_schedule());
+}
+
+#[test]
 fn a_user_at_its_limit() {
     let mut tree = queues();
     let a = tree.find("root.a").unwrap() as usize;

@@ -213,3 +213,42 @@ fn listings_come_in_pages() {
     let refused = QueryReply::Refused { code: 403, reasons: "queue nope is unknown".into() };
     assert_eq!(cluster.query(query("nope", 0)), refused);
 }
+
+/// Story: a cluster that was full read 101 %: a node that was held for a larger container counted with all of that
+/// container, beside what ran there.
+#[test]
+fn a_node_that_is_used_and_reserved_is_used_once() {
+    let mut cluster = Cluster::new(settings(tree(&[("root.a", 50.0, 100.0), ("root.b", 50.0, 100.0)])));
+    cluster.node(8);
+    cluster.node(8);
+    let (first, big) = (cluster.submit(1, "u", "a"), cluster.submit(2, "v", "b"));
+    let behind = cluster.submit(3, "w", "b");
+    cluster.ask(first, 5, 2);
+    cluster.schedule();
+    cluster.ask(big, 8, 1);
+    cluster.ask(behind, 3, 1);
+    cluster.schedule();
+    let totals = cluster.scheduler.totals();
+    assert_eq!((totals.reserved_containers, totals.reserved_memory_mb), (1, 8 * GB));
+    // 2 × 5, and 3 on one node; of the other, which is held, the 3 that are free are used up as well.
+    assert_eq!((totals.used_memory_mb, totals.memory_mb), (16 * GB, 16 * GB));
+    let query =
+        Query::Queue { queue: "root".into(), with_children: true, is_recursive: true, start: 0, limit: 100 };
+    let QueryReply::Record(body) = cluster.query(query) else { panic!() };
+    let page: heddle_wire::application_client::GetQueueInfoResponse = heddle_wire::decode(&body).unwrap();
+    let told: Vec<_> =
+        page.queues.iter().map(|queue| queue.configurations[0].absolute_used_capacity).collect();
+    // All; 10 of 16; 3 and 3 of 16, for 5 of the 8 that are held are used by the other queue.
+    assert_eq!(told, [1.0, 0.625, 0.375]);
+    assert_eq!((page.queues[0].current_capacity, page.queues[2].current_capacity), (1.0, 0.75));
+    assert_eq!(page.queues[2].configurations[0].reserved.memory_mb, 8 * GB);
+    let usage = cluster.scheduler.queue_usage(9);
+    let used: Vec<u64> = usage.iter().map(|of| of.used.memory_mb() / GB).collect();
+    assert_eq!(used, [16, 10, 6]);
+    // What ran there ends: all of the node is reserved now, or given.
+    let held = cluster.live.values().find(|of| of.attempt == first).unwrap().container_id;
+    cluster.release(held);
+    cluster.schedule();
+    let totals = cluster.scheduler.totals();
+    assert!(totals.used_memory_mb <= totals.memory_mb, "{totals:?}");
+}

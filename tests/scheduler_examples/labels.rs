@@ -1,5 +1,6 @@
 //! Node labels: E23.
 
+use heddle::engine::scheduler::message::SchedulerCommand;
 use heddle::engine::time::Duration;
 use heddle_wire::record::NodeHandle;
 
@@ -58,4 +59,52 @@ fn e23_an_exclusive_label_is_never_shared_and_an_am_container_never_a_guest() {
     shared.advance(Duration::from_secs(3_600));
     shared.schedule();
     assert!(shared.am_containers().is_empty(), "2 GB are free on the labelled node only");
+}
+
+/// Story: an ask waited in a full default partition, an administrator added a shared label to the cluster and gave it an
+/// idle node, and the ask never got it: it had become a guest of the labels there were, once.
+#[test]
+fn a_label_that_is_shared_later_is_offered_to_those_who_wait() {
+    let mut settings = settings(tree(&[("root.a", 100.0, 100.0)]));
+    settings.node_labels_enabled = true;
+    settings.node_labels.insert("first".into(), false);
+    let mut cluster = Cluster::new(settings);
+    cluster.register(NodeHandle::new(0, 0, 1), "r0", 1, 10);
+    let app = cluster.submit(1, "u", "a");
+    cluster.ask(app, 1, 5);
+    assert_eq!(cluster.schedule().len(), 1);
+    cluster.advance(Duration::from_secs(60));
+    assert!(cluster.schedule().is_empty(), "a guest of an empty label");
+    let label = |cluster: &mut Cluster, row: u32, label: &str| {
+        cluster.register(NodeHandle::new(0, row, 1), "r0", 1, 10);
+        let nodes = vec![(format!("n{row}").into(), 0, Some(label.into()))];
+        // Before anything is placed there as a node without a label.
+        cluster.command(SchedulerCommand::ReplaceLabelsOnNodes {
+            token: 1,
+            nodes,
+            fail_on_unknown_nodes: true,
+        });
+    };
+    // Added, shared.
+    cluster.command(SchedulerCommand::AddNodeLabels { token: 1, labels: vec![("second".into(), false)] });
+    label(&mut cluster, 1, "second");
+    assert_eq!(cluster.schedule().len(), 1);
+    // Exclusive, then shared: it may change while no node has it.
+    cluster.command(SchedulerCommand::AddNodeLabels { token: 1, labels: vec![("third".into(), true)] });
+    assert!(cluster.schedule().is_empty());
+    cluster.command(SchedulerCommand::AddNodeLabels { token: 1, labels: vec![("third".into(), false)] });
+    label(&mut cluster, 2, "third");
+    assert_eq!(cluster.schedule().len(), 1);
+    // Removed, and added again.
+    cluster.command(SchedulerCommand::RemoveNodeLabels { token: 1, labels: vec!["first".into()] });
+    cluster.command(SchedulerCommand::AddNodeLabels { token: 1, labels: vec![("first".into(), false)] });
+    label(&mut cluster, 3, "first");
+    assert_eq!(cluster.schedule().len(), 1);
+    // Exclusive from now on: guests are not welcome any more.
+    cluster.command(SchedulerCommand::AddNodeLabels { token: 1, labels: vec![("fourth".into(), false)] });
+    cluster.command(SchedulerCommand::AddNodeLabels { token: 1, labels: vec![("fourth".into(), true)] });
+    label(&mut cluster, 4, "fourth");
+    assert!(cluster.schedule().is_empty());
+    cluster.remove(1);
+    cluster.schedule();
 }

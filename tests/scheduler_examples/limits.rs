@@ -197,3 +197,67 @@ fn a_queue_is_never_over_its_maximum() {
     let absolute = Capacity::Absolute(crate::cluster::size(10, 10));
     assert_ne!(absolute, Capacity::Percent(10.0));
 }
+
+/// Story: two applications in one queue; the first task of the first asked for 999,999 MB of a cluster of two nodes. It came
+/// first, its queue had no room for it below its maximum, and so nobody behind it was given anything, ever.
+#[test]
+fn an_ask_larger_than_its_queue_is_passed_over() {
+    let mut cluster = Cluster::new(settings(tree(&[("root.a", 20.0, 20.0), ("root.b", 80.0, 100.0)])));
+    cluster.node(8);
+    cluster.node(8);
+    let (first, second) = (cluster.submit(1, "u", "a"), cluster.submit(2, "v", "a"));
+    let other = cluster.submit(3, "w", "b");
+    // More than any node has; then more than the queue may have, and no more than a node has.
+    for too_much in [999, 9] {
+        let big = crate::cluster::size(too_much, 1);
+        cluster.ask_at(first, 0, heddle::engine::scheduler::face::Place::Any, big, 1, true);
+        cluster.ask_at(
+            first,
+            1,
+            heddle::engine::scheduler::face::Place::Any,
+            crate::cluster::size(1, 1),
+            1,
+            true,
+        );
+        cluster.ask(second, 1, 1);
+        cluster.ask(other, 1, 1);
+        let order: Vec<_> = cluster.schedule().into_iter().map(|granted| granted.attempt).collect();
+        assert_eq!(order.len(), 3, "{too_much} GB: {order:?}");
+        if too_much == 999 {
+            cluster.node(16);
+        }
+    }
+    // A full queue is no reason either: what never fits keeps no room from others.
+    cluster.ask(other, 1, 100);
+    cluster.schedule();
+    let freed = cluster.live.values().find(|granted| granted.attempt == other).unwrap().container_id;
+    cluster.release(freed);
+    assert_eq!(cluster.schedule().len(), 1);
+    // It is given when the queue may have it: a larger cluster, as large a node.
+    cluster.node(64);
+    cluster.ask(other, 1, 0);
+    let granted = cluster.schedule();
+    assert!(
+        granted.iter().any(|granted| granted.attempt == first && granted.resource.memory_mb() == 9 * 1_024)
+    );
+}
+
+/// The ask becomes impossible while it waits, and possible again.
+#[test]
+fn what_fits_no_node_any_more_is_passed_over_until_one_comes_back() {
+    let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
+    let (small, large) = (cluster.node(4), cluster.node(12));
+    let (first, second) = (cluster.submit(1, "u", "a"), cluster.submit(2, "v", "a"));
+    cluster.ask(second, 4, 1);
+    cluster.ask(first, 10, 1);
+    cluster.schedule();
+    cluster.lose(large);
+    cluster.run_all();
+    let held = cluster.live.values().find(|granted| granted.node == small).unwrap().container_id;
+    cluster.ask(second, 1, 3);
+    cluster.finish(held);
+    assert!(cluster.schedule().len() >= 3, "10 GB fit nowhere and keep back nobody");
+    cluster.node(12);
+    let granted = cluster.schedule();
+    assert!(granted.iter().any(|granted| granted.attempt == first), "{granted:?}");
+}

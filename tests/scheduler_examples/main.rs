@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
 
+mod blacklist;
 mod cluster;
 mod faults;
 mod labels;

@@ -9,6 +9,7 @@
 //! Invariants: numbers have no gaps: what is void after it was sent keeps its place and is sent again as an end; an event
 //! is sent for the first time once; within a frame grants come before ends.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use heddle_wire::record::{ContainerId, NodeHandle};
@@ -51,7 +52,7 @@ pub(super) struct End {
     pub(super) container_id: ContainerId,
     pub(super) node: NodeHandle,
     pub(super) exit_status: i32,
-    pub(super) diagnostics: Box<str>,
+    pub(super) diagnostics: Cow<'static, str>,
     pub(super) resource: ResourceVector,
     pub(super) is_on_node: bool,
 }

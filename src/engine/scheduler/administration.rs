@@ -56,8 +56,9 @@ impl Scheduler {
     /// Nodes of a name; port 0 = every `NodeManager` of the host.
     fn nodes_named(&self, host: &str, port: u16) -> Vec<u32> {
         let Some(name) = self.hosts.find(host) else { return Vec::new() };
-        let is_meant =
-            |index: &u32| port == 0 || self.nodes.get(*index).is_some_and(|node| node.node_id.port == port);
+        let is_meant = |index: &u32| {
+            port == 0 || self.nodes.get(*index).is_some_and(|node| node.details.node_id.port == port)
+        };
         self.nodes.on_host(name).iter().copied().filter(is_meant).collect()
     }
 

@@ -7,8 +7,8 @@
 use heddle_wire::RejectCode;
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, SignalContainerCommand};
 
-use super::attempt::{AmContainer, App, AppKey, AttemptRow, AttemptState, node_place};
-use super::completion::{ABORTED, Ending, KILLED_AFTER_APP_COMPLETION};
+use super::attempt::{AmContainer, App, AppKey, AttemptRow, AttemptState, LiveContainers, node_place};
+use super::completion::{ABORTED, Diagnostics, Ending, KILLED_AFTER_APP_COMPLETION};
 use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Transition};
 use super::face::{AttemptEvent, Launch, SchedulerOutput};
 use super::limits::{max_applications, max_applications_per_user};
@@ -48,7 +48,7 @@ impl Scheduler {
                     node_label: add.node_label_expression,
                     submit_time_ms: add.submit_time_ms,
                     current: None,
-                    containers: std::collections::BTreeMap::new(),
+                    containers: LiveContainers::default(),
                     nodes: hashbrown::HashSet::default(),
                 });
                 let queue = self.queues.settings(queue).path.clone();
@@ -179,8 +179,8 @@ impl Scheduler {
             }
         }
         if add.transfer_from_previous {
-            for index in self.apps.get(app_index).into_iter().flat_map(|app| app.containers.values()) {
-                let container = self.containers.get(*index);
+            for index in self.apps.get(app_index).into_iter().flat_map(|app| app.containers.in_order()) {
+                let container = self.containers.get(index);
                 attempt.share_mut(container.partition).used.add(&container.resource);
                 attempt.count_time(now, &container.resource, true);
             }
@@ -300,11 +300,8 @@ impl Scheduler {
         }
         let Some(attempt) = self.attempts.get(row) else { return };
         let am = attempt.am.as_ref().and_then(|am| am.container);
-        let containers: Vec<ContainerIndex> = self
-            .apps
-            .get(attempt.app)
-            .map(|app| app.containers.values().copied().collect())
-            .unwrap_or_default();
+        let containers: Vec<ContainerIndex> =
+            self.apps.get(attempt.app).map(|app| app.containers.in_order()).unwrap_or_default();
         for index in containers {
             let container = self.containers.get(index);
             let stays = if Some(index) == am || container.is_am {
@@ -316,7 +313,7 @@ impl Scheduler {
                 let ending = Ending {
                     event: RmContainerEvent::Kill,
                     exit_status: KILLED_AFTER_APP_COMPLETION,
-                    diagnostics: "Container of a completed application attempt",
+                    diagnostics: Diagnostics::Ours("Container of a completed application attempt"),
                     is_node_gone: false,
                     is_silent: true,
                 };
@@ -437,19 +434,16 @@ impl Scheduler {
             let attempt_id = attempt.attempt_id;
             self.remove_attempt(now, attempt_id, false, true, out);
         }
-        while let Some(container) =
-            self.apps.get(index).and_then(|app| app.containers.first_key_value()).map(|(_, index)| *index)
-        {
+        let left = self.apps.get(index).map(|app| app.containers.in_order()).unwrap_or_default();
+        for container in left {
             let ending = Ending {
                 event: RmContainerEvent::Kill,
                 exit_status: ABORTED,
-                diagnostics: "Container of a completed application",
+                diagnostics: Diagnostics::Ours("Container of a completed application"),
                 is_node_gone: false,
                 is_silent: true,
             };
-            if !self.end(now, container, ending, out) {
-                break;
-            }
+            self.end(now, container, ending, out);
         }
         let Some(app) = self.apps.remove(index) else { return };
         let mut nodes: Vec<u64> = app.nodes.into_iter().collect();
@@ -518,7 +512,7 @@ impl Scheduler {
         out: &mut SchedulerOutput,
     ) {
         let app = self.apps.find(&container_id.application_id()).and_then(|app| self.apps.get(app));
-        let index = app.and_then(|app| app.container(&container_id));
+        let index = app.and_then(|app| app.containers.get(&container_id));
         let node = index.and_then(|index| self.nodes.get(self.containers.get(index).node));
         let Some(node) = node else {
             return refuse(

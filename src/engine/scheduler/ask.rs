@@ -70,6 +70,15 @@ pub(super) struct KeyAsk {
 }
 
 impl KeyAsk {
+    /// A new one that begins now; of one that is done its memory is used again.
+    pub(super) fn reuse(spare: Option<Box<Self>>, now: Instant) -> Box<Self> {
+        let mut ask = spare.unwrap_or_default();
+        let mut shapes = core::mem::take(&mut ask.shapes);
+        shapes.clear();
+        *ask = Self { since: now, waits_since: now, shared_since: now, shapes, ..Self::default() };
+        ask
+    }
+
     /// Sets the row of a host or rack (the caller holds its name once), or takes it away. Returns how often the name is
     /// to be released: once for the caller where a row held it before, once for a row that goes.
     pub(super) fn set_row(rows: &mut Vec<PlaceRow>, row: PlaceRow) -> u32 {

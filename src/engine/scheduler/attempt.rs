@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, NodeHandle};
 use rustc_hash::FxBuildHasher;
 
@@ -15,6 +15,7 @@ use super::container::{ContainerIndex, Unacknowledged};
 use super::face::SchedulerKey;
 use super::message::Attempt;
 use super::names::NameId;
+use super::node_table::RmNode;
 use super::queue::{LeafUserIndex, QueueIndex};
 use super::resource::ResourceVector;
 use super::shape::ShapeId;
@@ -64,17 +65,64 @@ pub(super) struct App {
     pub(super) submit_time_ms: u64,
     /// Its current attempt.
     pub(super) current: Option<u32>,
-    /// Its live containers, by attempt number and container number.
-    pub(super) containers: BTreeMap<(u32, u64), ContainerIndex>,
+    /// Its live containers.
+    pub(super) containers: LiveContainers,
     /// Nodes one of its containers was told to its ApplicationMaster on: they hear of its end. By shard and row.
     pub(super) nodes: HashSet<u64, FxBuildHasher>,
 }
 
-impl App {
-    /// A live container.
+/// An application's live containers, by attempt number and container number.
+///
+/// Hashed: every grant and every end comes here, and a tree of a thousand entries is three or four cache lines deep. What
+/// is told is sorted when it is told.
+#[derive(Debug, Default)]
+pub(super) struct LiveContainers(HashMap<(u32, u64), ContainerIndex, FxBuildHasher>);
+
+impl LiveContainers {
+    /// A live one.
     #[inline]
-    pub(super) fn container(&self, id: &ContainerId) -> Option<ContainerIndex> {
-        self.containers.get(&(id.application_attempt_id.attempt_id, id.container_id)).copied()
+    pub(super) fn get(&self, id: &ContainerId) -> Option<ContainerIndex> {
+        self.0.get(&Self::key(id)).copied()
+    }
+
+    /// Adds one.
+    #[inline]
+    pub(super) fn insert(&mut self, id: &ContainerId, index: ContainerIndex) {
+        self.0.insert(Self::key(id), index);
+    }
+
+    /// Takes one out.
+    #[inline]
+    pub(super) fn remove(&mut self, id: &ContainerId) -> Option<ContainerIndex> {
+        self.0.remove(&Self::key(id))
+    }
+
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// All, by id. O(n log n).
+    pub(super) fn in_order(&self) -> Vec<ContainerIndex> {
+        self.page(None, usize::MAX)
+    }
+
+    /// The first `most` after one, by id. O(n + most log most).
+    pub(super) fn page(&self, after: Option<&ContainerId>, most: usize) -> Vec<ContainerIndex> {
+        let after = after.map(Self::key);
+        let mut found: Vec<_> =
+            self.0.iter().map(|(key, index)| (*key, *index)).filter(|(key, _)| Some(*key) > after).collect();
+        if found.len() > most {
+            found.select_nth_unstable(most);
+            found.truncate(most);
+        }
+        found.sort_unstable();
+        found.into_iter().map(|(_, index)| index).collect()
+    }
+
+    #[inline]
+    const fn key(id: &ContainerId) -> (u32, u64) {
+        (id.application_attempt_id.attempt_id, id.container_id)
     }
 }
 
@@ -162,7 +210,7 @@ pub(super) struct AttemptRow {
     /// Its AM container.
     pub(super) am: Option<AmContainer>,
     /// What it asks for.
-    pub(super) asks: BTreeMap<SchedulerKey, KeyAsk>,
+    pub(super) asks: BTreeMap<SchedulerKey, Box<KeyAsk>>,
     /// By partition, in the order they were first used.
     pub(super) shares: Vec<AttemptShare>,
     /// Hosts nothing is to be placed on.
@@ -197,6 +245,21 @@ impl AttemptRow {
             self.shares.len() - 1
         });
         &mut self.shares[place]
+    }
+
+    /// Whether there are nodes it does not want, for its AM container or others.
+    #[inline]
+    pub(super) fn has_blacklist(&self, is_am: bool) -> bool {
+        !self.blacklisted_hosts.is_empty()
+            || !self.blacklisted_racks.is_empty()
+            || (is_am && !self.am_blacklist.is_empty())
+    }
+
+    /// Whether it wants a node.
+    pub(super) fn accepts(&self, node: &RmNode, is_am: bool) -> bool {
+        !self.blacklisted_hosts.contains(&node.host)
+            && !self.blacklisted_racks.contains(&node.rack)
+            && !(is_am && self.am_blacklist.contains(&node.host))
     }
 
     /// Whether it may be given containers.

@@ -28,17 +28,17 @@ impl Scheduler {
         for (index, node) in self.nodes.iter() {
             let name = format!("node {}", node.handle);
             let mut used = ResourceVector::ZERO;
-            for (place, container) in node.containers.iter().enumerate() {
+            for container in &node.containers {
                 let container = self.containers.get(*container);
                 used.add(&container.resource);
-                if container.node != index || container.at_node as usize != place {
+                if container.node != index {
                     found.push(format!("{name}: container {} is elsewhere", container.id));
                 }
                 if container.state.is_final() {
                     found.push(format!("{name}: container {} is {:?}", container.id, container.state));
                 }
             }
-            for size in node.leaving.values().chain(node.unknown.values()) {
+            for size in node.details.leaving.values().chain(node.details.unknown.values()) {
                 used.add(size);
             }
             if used != node.used {
@@ -100,8 +100,8 @@ impl Scheduler {
             of_users.entry((number, queue, user)).or_default().add(size);
         };
         for (_, app) in self.apps.iter() {
-            for index in app.containers.values() {
-                let container = self.containers.get(*index);
+            for index in app.containers.in_order() {
+                let container = self.containers.get(index);
                 charge(container.partition, app.queue, app.leaf_user, &container.resource);
             }
         }

@@ -196,6 +196,14 @@ impl Calculator {
         }
     }
 
+    /// Whether `a` is more than `b` ([`Calculator::compare`]).
+    #[must_use]
+    #[inline]
+    pub fn exceeds(self, cluster: &ResourceVector, a: &ResourceVector, b: &ResourceVector) -> bool {
+        // Where nothing of it is more, no share is: no need to compute them.
+        !self.fits_in(a, b) && self.compare(cluster, a, b) == Ordering::Greater
+    }
+
     /// The operand that is less; `a` where they are equal.
     #[must_use]
     pub fn min<'a>(
@@ -204,7 +212,8 @@ impl Calculator {
         a: &'a ResourceVector,
         b: &'a ResourceVector,
     ) -> &'a ResourceVector {
-        if self.compare(cluster, b, a) == Ordering::Less { b } else { a }
+        // Nothing of `a` is more: no share is.
+        if self.fits_in(a, b) || self.compare(cluster, b, a) != Ordering::Less { a } else { b }
     }
 
     /// The operand that is more; `a` where they are equal.
@@ -215,7 +224,7 @@ impl Calculator {
         a: &'a ResourceVector,
         b: &'a ResourceVector,
     ) -> &'a ResourceVector {
-        if self.compare(cluster, b, a) == Ordering::Greater { b } else { a }
+        if self.exceeds(cluster, b, a) { b } else { a }
     }
 
     /// The largest share of the cluster; for [`Calculator::Memory`] that of memory. Types the cluster has nothing of do
@@ -312,7 +321,10 @@ impl Calculator {
         factor: f64,
         step: &ResourceVector,
     ) -> ResourceVector {
-        let one = |index: usize| round_up((amount.get(index) as f64 * factor + 0.5) as u64, step.get(index));
+        let one = |index: usize| match amount.get(index) {
+            0 => 0,
+            amount => round_up((amount as f64 * factor + 0.5) as u64, step.get(index)),
+        };
         match self {
             Self::Memory => memory(one(MEMORY)),
             Self::Dominant => build(amount.len(), one),
@@ -357,9 +369,14 @@ impl Calculator {
     /// One of `divisor` parts, up to the whole. A divisor of 0 or less gives all of it.
     #[must_use]
     pub fn divide_and_ceil(self, amount: &ResourceVector, divisor: f64) -> ResourceVector {
+        // Whole divisors are the rule, and dividing whole numbers is cheaper; the quotient is the same.
+        let whole = if divisor as u32 as f64 == divisor { u64::from(divisor as u32) } else { 0 };
         let one = |index: usize| {
             let amount = amount.get(index);
-            if divisor > 0.0 { whole_up(amount as f64 / divisor) } else { amount }
+            if whole > 0 && amount < EXACT {
+                return amount.div_ceil(whole);
+            }
+            if amount != 0 && divisor > 0.0 { whole_up(amount as f64 / divisor) } else { amount }
         };
         match self {
             Self::Memory => memory(one(MEMORY)),
@@ -377,11 +394,17 @@ impl Calculator {
     }
 }
 
+/// Amounts below it are divided in `f64` as exactly as whole numbers are.
+const EXACT: u64 = 1 << 50;
+
 /// `factor` times as much, down to the whole. What the multiplication itself lost by rounding does not count: 70 % of
 /// 100 is 70.
 #[must_use]
 #[inline]
 pub(super) fn multiply_down(amount: u64, factor: f64) -> u64 {
+    if amount == 0 {
+        return 0;
+    }
     let product = amount as f64 * factor;
     let forgiven = 1e-6_f64.max(product * 1e-12);
     // Cutting off is rounding down, as nothing here is below 0, and what is becomes 0.
@@ -398,12 +421,12 @@ fn whole_up(number: f64) -> u64 {
 #[inline]
 fn round_up(amount: u64, step: u64) -> u64 {
     // A multiple beyond 64 bits is none: the amount stays.
-    if step == 0 { amount } else { amount.checked_next_multiple_of(step).unwrap_or(amount) }
+    if step == 0 || amount == 0 { amount } else { amount.checked_next_multiple_of(step).unwrap_or(amount) }
 }
 
 #[inline]
 const fn round_down(amount: u64, step: u64) -> u64 {
-    if step == 0 { amount } else { amount - amount % step }
+    if step == 0 || amount == 0 { amount } else { amount - amount % step }
 }
 
 /// What [`Calculator::Memory`] makes of an amount of memory.
@@ -469,167 +492,4 @@ fn compare_in(
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const GB: u64 = 1_024;
-
-    fn gb(memory: u64, cores: u64) -> ResourceVector {
-        ResourceVector::new(memory * GB, cores)
-    }
-
-    #[test]
-    fn e01_normalisation() {
-        let (minimum, maximum) = (ResourceVector::new(1_024, 1), ResourceVector::new(8_192, 4));
-        for (asked, by_memory, by_dominance) in [
-            ((1_500, 3), (2_048, 1), (2_048, 3)),
-            ((100, 0), (1_024, 1), (1_024, 1)),
-            ((8_192, 4), (8_192, 1), (8_192, 4)),
-        ] {
-            let asked = ResourceVector::new(asked.0, asked.1);
-            for (calculator, (memory, cores)) in
-                [(Calculator::Memory, by_memory), (Calculator::Dominant, by_dominance)]
-            {
-                let size = calculator.normalize(&asked, &minimum, &maximum, &minimum);
-                assert_eq!(size, ResourceVector::new(memory, cores), "{asked:?} {calculator:?}");
-            }
-        }
-        // Whatever passes validation, which looks at every type, the maximum is not passed.
-        for asked in [ResourceVector::new(9_000, 1), ResourceVector::new(1_024, 5)] {
-            assert!(!asked.fits_in(&maximum));
-        }
-        let odd = ResourceVector::new(5_000, 4);
-        assert_eq!(Calculator::Dominant.normalize(&odd, &minimum, &odd, &minimum).memory_mb(), 5_000);
-        let zero_step = Calculator::Dominant.normalize(&odd, &minimum, &maximum, &ResourceVector::ZERO);
-        assert_eq!(zero_step, odd);
-    }
-
-    #[test]
-    fn e02_dominant_compare_and_fits_in() {
-        let (cluster, dominant) = (gb(100, 100), Calculator::Dominant);
-        for (a, b, order, fits) in [
-            (gb(10, 30), gb(25, 5), Ordering::Greater, false),
-            (gb(30, 10), gb(10, 30), Ordering::Equal, false),
-            (gb(30, 20), gb(30, 10), Ordering::Greater, false),
-            (gb(20, 5), gb(25, 5), Ordering::Less, true),
-        ] {
-            assert_eq!(dominant.compare(&cluster, &a, &b), order, "{a:?} {b:?}");
-            assert_eq!(dominant.compare(&cluster, &b, &a), order.reverse());
-            assert_eq!(dominant.fits_in(&a, &b), fits);
-        }
-        assert_eq!(dominant.compute_available_containers(&gb(10, 3), &gb(2, 1)), 3);
-        assert_eq!(Calculator::Memory.compute_available_containers(&gb(10, 3), &gb(2, 1)), 5);
-        assert_eq!(dominant.compute_available_containers(&gb(10, 3), &ResourceVector::ZERO), 2_147_483_647);
-        assert_eq!(Calculator::Memory.compare(&cluster, &gb(1, 9), &gb(2, 1)), Ordering::Less);
-        assert_eq!(dominant.compare_single(&cluster, &gb(30, 20), &gb(30, 10)), Ordering::Equal);
-        assert_eq!(dominant.max(&cluster, &gb(10, 30), &gb(25, 5)), &gb(10, 30));
-        assert_eq!(dominant.min(&cluster, &gb(10, 30), &gb(25, 5)), &gb(25, 5));
-    }
-
-    #[test]
-    fn a_cluster_without_a_type_passes_it_over_and_an_empty_one_compares_amounts() {
-        let dominant = Calculator::Dominant;
-        let no_cores = gb(100, 0);
-        assert_eq!(dominant.compare(&no_cores, &gb(2, 1), &gb(1, 50)), Ordering::Greater);
-        let nothing = ResourceVector::ZERO;
-        assert_eq!(dominant.compare(&nothing, &gb(2, 1), &gb(1, 1)), Ordering::Greater);
-        assert_eq!(dominant.compare(&nothing, &gb(2, 1), &gb(1, 2)), Ordering::Equal);
-        assert_eq!(dominant.max_share(&nothing, &gb(1, 1)), Ratio::ZERO);
-        assert_eq!(Calculator::Memory.max_share(&nothing, &gb(1, 1)), Ratio::ZERO);
-    }
-
-    #[test]
-    fn quotients_are_of_memory_or_of_dominant_shares() {
-        let cluster = gb(100, 100);
-        let (used, guarantee) = (gb(10, 40), gb(50, 50));
-        assert_eq!(Calculator::Dominant.divide(&cluster, &used, &guarantee).value(), 0.8);
-        assert_eq!(Calculator::Memory.divide(&cluster, &used, &guarantee).value(), 0.2);
-        assert_eq!(Calculator::Dominant.divide(&cluster, &gb(50, 50), &guarantee), Ratio::ONE);
-        assert_eq!(Calculator::Dominant.divide(&cluster, &used, &ResourceVector::ZERO), Ratio::INFINITE);
-        assert_eq!(
-            Calculator::Dominant.divide(&cluster, &ResourceVector::ZERO, &ResourceVector::ZERO),
-            Ratio::ZERO
-        );
-        assert_eq!(Calculator::Dominant.ratio(&gb(1, 3), &gb(2, 4)).value(), 0.75);
-        assert_eq!(Calculator::Dominant.ratio(&gb(1, 1), &gb(2, 0)), Ratio::INFINITE);
-        assert_eq!(Ratio::new(f64::NAN), Ratio::ZERO);
-        assert_eq!(Ratio::new(-0.0).cmp(&Ratio::ZERO), Ordering::Equal);
-    }
-
-    #[test]
-    fn products_are_rounded_to_steps() {
-        let step = gb(1, 1);
-        let up =
-            |calculator: Calculator, factor| calculator.multiply_and_normalize_up(&gb(10, 10), factor, &step);
-        assert_eq!(up(Calculator::Memory, 0.55), gb(6, 1));
-        assert_eq!(up(Calculator::Dominant, 0.55), gb(6, 6));
-        let down = |calculator: Calculator, factor| {
-            calculator.multiply_and_normalize_down(&gb(10, 10), factor, &step)
-        };
-        assert_eq!(down(Calculator::Memory, 0.55), gb(5, 1));
-        assert_eq!(down(Calculator::Dominant, 0.55), gb(5, 5));
-        assert_eq!(Calculator::Dominant.divide_and_ceil(&gb(10, 10), 3.0), ResourceVector::new(3_414, 4));
-        assert_eq!(Calculator::Dominant.divide_and_ceil(&gb(10, 10), 0.0), gb(10, 10));
-        assert_eq!(multiply_down(100, 0.7), 70);
-        assert_eq!(multiply_down(u64::MAX, 2.0), u64::MAX);
-        assert!(Calculator::Dominant.is_invalid_divisor(&gb(1, 0), 2));
-        assert!(!Calculator::Memory.is_invalid_divisor(&gb(1, 0), 2));
-    }
-
-    #[test]
-    fn shares_add_up_and_go_away_again_without_drift() {
-        let mut sum = FixedShare::ZERO;
-        let parts: Vec<FixedShare> =
-            (1..1_000).map(|n| FixedShare::nearest(Ratio::of(n, 7_777_777))).collect();
-        parts.iter().for_each(|part| sum.add(*part));
-        assert!((sum.ratio().value() - 499_500.0 / 7_777_777.0).abs() < 1e-12);
-        parts.iter().rev().for_each(|part| sum.subtract(*part));
-        assert_eq!(sum, FixedShare::ZERO);
-        assert_eq!(FixedShare::nearest(Ratio::INFINITE), FixedShare(u64::MAX));
-    }
-
-    fn vector() -> impl Strategy<Value = ResourceVector> {
-        // Few values, so that ties are common.
-        prop::collection::vec(prop_oneof![0..6u64, Just(u64::MAX)], 0..7)
-            .prop_map(|amounts| ResourceVector::from_amounts(&amounts))
-    }
-
-    proptest! {
-        #[test]
-        fn comparing_is_a_total_preorder(cluster in vector(), a in vector(), b in vector(), c in vector()) {
-            prop_assume!(!cluster.is_zero());
-            let compare = |a, b| Calculator::Dominant.compare(&cluster, a, b);
-            prop_assert_eq!(compare(&a, &a), Ordering::Equal);
-            prop_assert_eq!(compare(&a, &b), compare(&b, &a).reverse());
-            if compare(&a, &b).is_le() && compare(&b, &c).is_le() {
-                prop_assert!(compare(&a, &c).is_le());
-            }
-            if a.fits_in(&b) {
-                prop_assert!(compare(&a, &b).is_le());
-            }
-        }
-
-        #[test]
-        fn a_quotient_never_falls_as_the_amount_grows(
-            cluster in vector(), a in vector(), more in vector(), b in vector(),
-        ) {
-            for calculator in [Calculator::Memory, Calculator::Dominant] {
-                let larger = a.plus(&more);
-                prop_assert!(calculator.divide(&cluster, &a, &b) <= calculator.divide(&cluster, &larger, &b));
-                prop_assert!(calculator.ratio(&a, &b) <= calculator.ratio(&larger, &b));
-            }
-        }
-
-        #[test]
-        fn as_many_containers_fit_as_are_computed(available in vector(), size in vector()) {
-            let count = Calculator::Dominant.compute_available_containers(&available, &size);
-            if count < i32::MAX.unsigned_abs() {
-                prop_assert!(size.times(u64::from(count)).fits_in(&available));
-                let one_more = |index| u128::from(size.get(index)) * (u128::from(count) + 1);
-                prop_assert!((0..size.len()).any(|index| one_more(index) > u128::from(available.get(index))));
-            }
-        }
-    }
-}
+mod tests;

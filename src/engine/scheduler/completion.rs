@@ -3,6 +3,7 @@
 //! thread. Does not: decide that something ends. Invariants: an end frees queue, user and attempt at once and the node when
 //! nothing runs there any more; it is told once; an ask whose container was never acquired is outstanding again.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use heddle_wire::record::{ContainerId, NodeHandle};
@@ -30,11 +31,29 @@ pub(super) struct Ending<'a> {
     /// YARN's number.
     pub(super) exit_status: i32,
     /// Text.
-    pub(super) diagnostics: &'a str,
+    pub(super) diagnostics: Diagnostics<'a>,
     /// Its node is gone, with everything on it.
     pub(super) is_node_gone: bool,
     /// The ApplicationMaster is not told: it never knew.
     pub(super) is_silent: bool,
+}
+
+/// Why a container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Diagnostics<'a> {
+    /// A sentence of ours: telling it copies nothing.
+    Ours(&'static str),
+    /// What its node said.
+    OfNode(&'a str),
+}
+
+impl From<Diagnostics<'_>> for Cow<'static, str> {
+    fn from(diagnostics: Diagnostics<'_>) -> Self {
+        match diagnostics {
+            Diagnostics::Ours(text) => Self::Borrowed(text),
+            Diagnostics::OfNode(text) => Self::Owned(text.to_owned()),
+        }
+    }
 }
 
 impl Scheduler {
@@ -53,17 +72,30 @@ impl Scheduler {
             out.notices.push(format!("container {} is {before:?}: {:?} ignored", container.id, ending.event));
             return false;
         };
+        let (app, id) = (container.app, container.id);
+        if let Some(app) = self.apps.get_mut(app) {
+            app.containers.remove(&id);
+        }
+        self.end_taken(now, index, ending, out);
+        true
+    }
+
+    /// The same, for one that can end so and was taken out of its application's list.
+    pub(super) fn end_taken(
+        &mut self,
+        now: Instant,
+        index: ContainerIndex,
+        ending: Ending<'_>,
+        out: &mut SchedulerOutput,
+    ) {
         let container = self.containers.remove(index);
+        let before = container.state;
         self.counts.completed += 1;
         self.counts.running -= u64::from(before == RmContainerState::Running);
         if container.expires_at != Instant::ZERO {
             self.expiries.remove(&(container.expires_at, index));
         }
-        if let Some(app) = self.apps.get_mut(container.app) {
-            let attempt = container.id.application_attempt_id.attempt_id;
-            app.containers.remove(&(attempt, container.id.container_id));
-        }
-        let node = self.leave_node(now, &container, before, ending, out);
+        let node = self.leave_node(now, (index, &container), ending, out);
         let owner = self.uncharge(now, &container);
         let is_restored = before == RmContainerState::Allocated
             && matches!(ending.event, RmContainerEvent::Kill | RmContainerEvent::Expire)
@@ -72,17 +104,16 @@ impl Scheduler {
             if ending.event == RmContainerEvent::Finish {
                 forget_on_node(node, container.id, out);
             }
-            return true;
+            return;
         };
         if container.is_am {
-            self.end_of_am(row, &container, ending, node, out);
-            return true;
+            return self.end_of_am(row, &container, ending, node, out);
         }
         if is_restored {
             self.restore_ask(now, row, &container);
         }
         let is_on_node = ending.event == RmContainerEvent::Finish;
-        let Some(attempt) = self.attempts.get_mut(row) else { return true };
+        let Some(attempt) = self.attempts.get_mut(row) else { return };
         if is_on_node {
             attempt.unacknowledged.insert(Unacknowledged { container_id: container.id, node });
         }
@@ -98,7 +129,6 @@ impl Scheduler {
                 is_on_node,
             }));
         }
-        true
     }
 
     fn end_of_am(
@@ -112,7 +142,7 @@ impl Scheduler {
         if ending.event == RmContainerEvent::Finish {
             forget_on_node(node, container.id, out);
         }
-        let host = self.nodes.get(container.node).map(|node| node.node_id.host.as_str().into());
+        let host = self.nodes.get(container.node).map(|node| node.details.node_id.host.as_str().into());
         if let Some(attempt) = self.attempts.get_mut(row) {
             if let Some(am) = &mut attempt.am {
                 am.container = None;
@@ -121,7 +151,7 @@ impl Scheduler {
                 attempt_id: attempt.attempt_id,
                 container_id: container.id,
                 exit_status: ending.exit_status,
-                diagnostics: ending.diagnostics.into(),
+                diagnostics: Cow::from(ending.diagnostics).into(),
                 host: host.unwrap_or_default(),
             });
         }
@@ -131,16 +161,17 @@ impl Scheduler {
     fn leave_node(
         &mut self,
         now: Instant,
-        container: &RmContainer,
-        before: RmContainerState,
+        (index, container): (ContainerIndex, &RmContainer),
         ending: Ending<'_>,
         out: &mut SchedulerOutput,
     ) -> NodeHandle {
+        let before = container.state;
         let Some(node) = self.nodes.get_mut(container.node) else { return NodeHandle(0) };
         let handle = node.handle;
-        node.containers.swap_remove(container.at_node as usize);
-        if let Some(moved) = node.containers.get(container.at_node as usize) {
-            self.containers.get_mut(*moved).at_node = container.at_node;
+        // A list of indices is a cache line or two: looking through it is cheaper than to tell another container that it
+        // has moved.
+        if let Some(place) = node.containers.iter().position(|other| *other == index) {
+            node.containers.swap_remove(place);
         }
         let is_by_us = ending.event != RmContainerEvent::Finish && !ending.is_node_gone;
         if is_by_us && before >= RmContainerState::Acquired {
@@ -148,7 +179,7 @@ impl Scheduler {
             out.node_commands.push(NodeCommand { node: handle, order, is_urgent: true });
         }
         if is_by_us && before == RmContainerState::Running {
-            node.leaving.insert(container.id, container.resource.clone());
+            node.details.leaving.insert(container.id, container.resource.clone());
             return handle;
         }
         node.used.subtract(&container.resource);
@@ -201,7 +232,7 @@ impl Scheduler {
             let ending = Ending {
                 event: RmContainerEvent::Expire,
                 exit_status: ABORTED,
-                diagnostics: "Container expired since it was unused",
+                diagnostics: Diagnostics::Ours("Container expired since it was unused"),
                 is_node_gone: false,
                 is_silent: false,
             };

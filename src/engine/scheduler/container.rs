@@ -156,8 +156,6 @@ pub(super) struct RmContainer {
     pub(super) app: u32,
     /// Index of its node.
     pub(super) node: u32,
-    /// Its place in the node's list.
-    pub(super) at_node: u32,
     /// The partition it is charged to.
     pub(super) partition: u16,
     /// Its state.

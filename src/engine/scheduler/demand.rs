@@ -52,6 +52,9 @@ pub(super) struct Row {
     pub(super) is_am: bool,
 }
 
+/// Most asks that were done and are kept for their memory.
+const SPARE_ASKS_MAX: usize = 64;
+
 impl Scheduler {
     /// Sets a row of an attempt's ask.
     pub(super) fn set_row(&mut self, now: Instant, row: u32, key: SchedulerKey, new: Row) {
@@ -76,12 +79,8 @@ impl Scheduler {
                     self.set_count(now, row, key, 0);
                 }
                 if let Some(attempt) = self.attempts.get_mut(row) {
-                    let ask = attempt.asks.entry(key).or_insert_with(|| KeyAsk {
-                        since: now,
-                        waits_since: now,
-                        shared_since: now,
-                        ..KeyAsk::default()
-                    });
+                    let spare = &mut self.spare_asks;
+                    let ask = attempt.asks.entry(key).or_insert_with(|| KeyAsk::reuse(spare.pop(), now));
                     if ask.count == 0 {
                         (ask.since, ask.waits_since, ask.shared_since) = (now, now, now);
                     }
@@ -95,11 +94,8 @@ impl Scheduler {
             }
             RowPlace::Rack(name) | RowPlace::Host(name) => {
                 let is_host = matches!(new.place, RowPlace::Host(_));
-                let ask = attempt.asks.entry(key).or_insert_with(|| KeyAsk {
-                    since: now,
-                    waits_since: now,
-                    ..KeyAsk::default()
-                });
+                let spare = &mut self.spare_asks;
+                let ask = attempt.asks.entry(key).or_insert_with(|| KeyAsk::reuse(spare.pop(), now));
                 let place = PlaceRow { name, count: new.count, relax_locality: new.relax_locality };
                 let rows = if is_host { &mut ask.hosts } else { &mut ask.racks };
                 for _ in 0..KeyAsk::set_row(rows, place) {
@@ -179,7 +175,7 @@ impl Scheduler {
         let Some(attempt) = self.attempts.get_mut(row) else { return };
         let is_active = attempt.is_active();
         let Some(ask) = attempt.asks.get_mut(&key) else { return };
-        let mut reaches: Vec<Reach> = Vec::new();
+        let mut reaches = core::mem::take(&mut self.reaches);
         let mut deadline = None;
         let mut is_guest = false;
         // Without looking further, an ask whose every container has a node reserved waits for those nodes.
@@ -234,11 +230,12 @@ impl Scheduler {
             ask.deadline = deadline;
         }
         let (number, size) = (ask.partition, ask.size.clone());
-        let before = core::mem::take(&mut ask.shapes);
+        let mut before = core::mem::take(&mut ask.shapes);
         self.set_guest(now, row, key, is_guest);
         let partition = &mut self.partitions[usize::from(number)];
-        let after: Vec<ShapeId> =
-            reaches.iter().map(|reach| partition.shapes.hold(now, &size, *reach)).collect();
+        let mut after = core::mem::take(&mut self.spare_shapes);
+        after.extend(reaches.drain(..).map(|reach| partition.shapes.hold(now, &size, reach)));
+        self.reaches = reaches;
         for shape in &after {
             if !before.contains(shape) {
                 self.want(row, number, *shape, key, true);
@@ -254,6 +251,8 @@ impl Scheduler {
             return;
         };
         ask.shapes = after;
+        before.clear();
+        self.spare_shapes = before;
         if ask.count == 0 {
             let reservations = core::mem::take(&mut ask.reservations);
             for reservation in reservations {
@@ -274,8 +273,11 @@ impl Scheduler {
             .asks
             .get(&key)
             .is_some_and(|ask| ask.count == 0 && ask.hosts.is_empty() && ask.racks.is_empty());
-        if is_empty {
-            attempt.asks.remove(&key);
+        if is_empty
+            && let Some(ask) = attempt.asks.remove(&key)
+            && self.spare_asks.len() < SPARE_ASKS_MAX
+        {
+            self.spare_asks.push(ask);
         }
     }
 
@@ -317,8 +319,8 @@ impl Scheduler {
         }
         let app_key = share.key;
         let partition = &mut self.partitions[usize::from(number)];
-        partition.shapes.take_aside(shape, row);
-        partition.want(&self.queues, queue, user, shape, app_key, is_wanted);
+        partition.shapes.take_walk(shape, (row, false));
+        partition.want(&self.queues, &self.measures, (queue, user), (shape, app_key), is_wanted);
     }
 
     /// Where an attempt stands in its leaf's order, in a partition.
@@ -356,12 +358,12 @@ impl Scheduler {
         while let Some((shape, _)) = share.wanted.range((next, MIN_KEY)..).next().copied() {
             next = ShapeId(shape.0 + 1);
             let partition = &mut self.partitions[usize::from(number)];
-            if partition.shapes.get(shape).set_aside.contains(&row) {
+            if partition.shapes.get(shape).walks.get(&(row, false)).is_some_and(|walk| walk.is_out) {
                 continue;
             }
             // Inserted first, so that the shape is offered all along.
-            partition.want(&self.queues, queue, user, shape, after, true);
-            partition.want(&self.queues, queue, user, shape, before, false);
+            partition.want(&self.queues, &self.measures, (queue, user), (shape, after), true);
+            partition.want(&self.queues, &self.measures, (queue, user), (shape, before), false);
         }
     }
 
@@ -394,16 +396,15 @@ impl Scheduler {
         let Some(attempt) = self.attempts.get_mut(row) else { return };
         // Who used an idle node of a shared label asked for the default partition.
         let partition = if container.ignores_exclusivity { 0 } else { container.partition };
-        let ask = attempt.asks.entry(key).or_insert_with(|| KeyAsk {
-            partition,
-            size: container.resource.clone(),
-            relax_locality: true,
-            is_am: container.is_am,
-            has_no_label: partition == 0,
-            since: now,
-            waits_since: now,
-            shared_since: now,
-            ..KeyAsk::default()
+        let spare = &mut self.spare_asks;
+        let ask = attempt.asks.entry(key).or_insert_with(|| {
+            let mut ask = KeyAsk::reuse(spare.pop(), now);
+            ask.partition = partition;
+            ask.size = container.resource.clone();
+            ask.relax_locality = true;
+            ask.is_am = container.is_am;
+            ask.has_no_label = partition == 0;
+            ask
         });
         if ask.count > 0 && (ask.size != container.resource || ask.partition != partition) {
             // The key means something else by now; what it says is what the ApplicationMaster wants.

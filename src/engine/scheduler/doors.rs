@@ -7,8 +7,8 @@ use heddle_wire::RejectCode;
 use heddle_wire::record::{ContainerId, NodeHandle};
 
 use super::Scheduler;
-use super::completion::{ABORTED, Ending, forget_on_node};
-use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Unacknowledged};
+use super::completion::{ABORTED, Diagnostics, Ending, forget_on_node};
+use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Transition, Unacknowledged};
 use super::demand::{AM_KEY, Row, RowPlace};
 use super::face::{Ask, Granted, NodeView, Place, Refusal, ResourceScheduler, SchedulerKey, SchedulerOutput};
 use super::message::Attempt;
@@ -78,7 +78,7 @@ impl Scheduler {
 
     fn container_of(&self, attempt: Attempt, id: &ContainerId) -> Option<ContainerIndex> {
         let of = self.attempts.by_handle(attempt)?;
-        self.apps.get(of.app).filter(|app| app.application_id == id.application_id())?.container(id)
+        self.apps.get(of.app).filter(|app| app.application_id == id.application_id())?.containers.get(id)
     }
 
     fn give_back(
@@ -89,18 +89,25 @@ impl Scheduler {
         is_silent: bool,
         out: &mut SchedulerOutput,
     ) {
-        let Some(index) = self.container_of(attempt, id) else { return };
-        if self.containers.get(index).is_am {
+        let Some(of) = self.attempts.by_handle(attempt) else { return };
+        let app = self.apps.get_mut(of.app).filter(|app| app.application_id == id.application_id());
+        let Some(app) = app else { return };
+        // Taken out at once: a list of many containers is searched once.
+        let Some(index) = app.containers.remove(id) else { return };
+        let container = self.containers.get(index);
+        let may_end = matches!(container.state.on(RmContainerEvent::Release), Transition::To(_));
+        if container.is_am || !may_end {
+            app.containers.insert(id, index);
             return;
         }
         let ending = Ending {
             event: RmContainerEvent::Release,
             exit_status: ABORTED,
-            diagnostics: "Container released by application",
+            diagnostics: Diagnostics::Ours("Container released by application"),
             is_node_gone: false,
             is_silent,
         };
-        self.end(now, index, ending, out);
+        self.end_taken(now, index, ending, out);
     }
 }
 
@@ -278,8 +285,15 @@ impl ResourceScheduler for Scheduler {
             .collect();
         for (number, shape) in wanted {
             let partition = &mut self.partitions[usize::from(number)];
-            if partition.shapes.take_aside(shape, attempt.row()) {
+            if partition.shapes.take_walk(shape, (attempt.row(), false)).is_some_and(|walk| walk.is_out) {
                 partition.restored.push((shape, attempt.row()));
+                partition.is_dirty = true;
+            }
+        }
+        let guests: Vec<_> = of.asks.values().flat_map(|ask| ask.guest_shapes.iter().copied()).collect();
+        for (number, shape) in guests {
+            let partition = &mut self.partitions[usize::from(number)];
+            if partition.shapes.take_walk(shape, (attempt.row(), true)).is_some() {
                 partition.is_dirty = true;
             }
         }
@@ -343,7 +357,7 @@ impl ResourceScheduler for Scheduler {
     fn transferred_containers(&self, attempt: Attempt) -> Vec<Granted> {
         let Some(of) = self.attempts.by_handle(attempt) else { return Vec::new() };
         let Some(app) = self.apps.get(of.app) else { return Vec::new() };
-        let live = app.containers.values().map(|index| self.containers.get(*index));
+        let live = app.containers.in_order().into_iter().map(|index| self.containers.get(index));
         live.filter(|container| !container.is_am && container.state >= RmContainerState::Acquired)
             .filter_map(|container| {
                 Some(Granted {
@@ -365,8 +379,8 @@ impl ResourceScheduler for Scheduler {
             Usability::Decommissioning => 7,
         };
         Some(NodeView {
-            node_id: &of.node_id,
-            http_port: of.http_port,
+            node_id: &of.details.node_id,
+            http_port: of.details.http_port,
             rack_name: self.racks.name(of.rack),
             node_label: &self.partitions[usize::from(of.partition)].label,
             capability: &of.capability,

@@ -45,6 +45,8 @@ enum Why {
     Reserved(u32),
     /// The bound of this queue.
     Queue(QueueIndex),
+    /// It is more than this queue's bound, and so it never fits.
+    MoreThanQueue(QueueIndex),
     /// The user's limit.
     User,
     /// Every node with room is on the blacklist.
@@ -219,12 +221,18 @@ impl Explainer<'_> {
         if self.large_nodes(ask) == 0 {
             return found(PendingReason::TooLarge, Instant::ZERO, Why::TooLarge);
         }
+        let calculator = scheduler.measures.calculator;
+        for queue in &scheduler.queues.get(self.attempt.queue).chain {
+            self.steps += 1;
+            if !calculator.fits_in(&ask.size, &partition.share(*queue).capacity.effective_max) {
+                return found(PendingReason::QueueLimit, Instant::ZERO, Why::MoreThanQueue(*queue));
+            }
+        }
         if let Some(index) = ask.reservations.first()
             && let Some(reservation) = scheduler.reservations.get(*index)
         {
             return found(PendingReason::Reserved, reservation.since, Why::Reserved(*index));
         }
-        let calculator = scheduler.measures.calculator;
         for queue in &scheduler.queues.get(self.attempt.queue).chain {
             self.steps += 1;
             let of = partition.share(*queue);
@@ -243,7 +251,11 @@ impl Explainer<'_> {
             return found(PendingReason::UserLimit, since, Why::User);
         }
         let shape_of = |id: &ShapeId| partition.shapes.get(*id);
-        if ask.shapes.iter().any(|id| shape_of(id).set_aside.contains(&self.attempt.handle.row())) {
+        let walker = (self.attempt.handle.row(), false);
+        let has_walked = |id: &ShapeId| {
+            shape_of(id).walks.get(&walker).is_some_and(|walk| walk.is_out && walk.is_complete)
+        };
+        if ask.shapes.iter().any(has_walked) {
             return found(PendingReason::Blacklist, Instant::ZERO, Why::Blacklist);
         }
         let any = ask.shapes.iter().map(shape_of).find(|shape| shape.reach == Reach::Any);

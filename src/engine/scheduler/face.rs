@@ -5,6 +5,8 @@
 //! Invariant: counts given to [`ResourceScheduler::update_ask`] are outstanding containers: the door has already taken
 //! away what the AM has not seen yet.
 
+use std::borrow::Cow;
+
 use heddle_wire::RejectCode;
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, NodeHandle, NodeId};
 
@@ -86,7 +88,7 @@ pub struct Finished {
     /// Exit status, YARN's numbers.
     pub exit_status: i32,
     /// Text.
-    pub diagnostics: Box<str>,
+    pub diagnostics: Cow<'static, str>,
     /// Its size.
     pub resource: ResourceVector,
     /// It was granted and never acquired: its ask was put back. The door forgets the grant when it was not sent yet.

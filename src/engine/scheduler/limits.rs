@@ -118,14 +118,25 @@ impl QueueLimits<'_> {
     /// `userLimit` of a user of weight 1. It moves with every grant while the queue is above its guarantee.
     #[must_use]
     pub fn user_limit(&self, input: &UserLimitInput<'_>) -> ResourceVector {
+        self.whole_user_limit(&self.exact_user_limit(input))
+    }
+
+    /// The limit from what it was before it was rounded up.
+    #[must_use]
+    pub fn whole_user_limit(&self, exact: &ResourceVector) -> ResourceVector {
+        self.calculator.round_up(exact, self.minimum_allocation)
+    }
+
+    /// The same before it is rounded up to whole least containers. It never falls while users use more and no other
+    /// user becomes active.
+    #[must_use]
+    pub fn exact_user_limit(&self, input: &UserLimitInput<'_>) -> ResourceVector {
         let calculator = self.calculator;
         let guarantee = calculator.max(self.partition, self.effective_min, self.minimum_allocation);
         let consumed = self.up(self.partition, input.users_share.ratio().value());
-        let current = if calculator.compare(self.partition, &consumed, guarantee).is_lt() {
-            guarantee.clone()
-        } else {
-            consumed.plus(self.minimum_allocation)
-        };
+        let is_below = !calculator.fits_in(guarantee, &consumed)
+            && calculator.compare(self.partition, &consumed, guarantee).is_lt();
+        let current = if is_below { guarantee.clone() } else { consumed.plus(self.minimum_allocation) };
         let wanted = input.active_used.plus(self.minimum_allocation);
         let equal = calculator.divide_and_ceil(&wanted, input.active_weight);
         // Truncated before it is divided, as in YARN: that is where its odd megabytes come from.
@@ -140,7 +151,7 @@ impl QueueLimits<'_> {
             }
             _ => self.down(self.effective_max),
         };
-        calculator.round_up(calculator.min(self.partition, limit, &ceiling), self.minimum_allocation)
+        calculator.min(self.partition, limit, &ceiling).clone()
     }
 
     /// The limit of a user of this weight. A user may be given more while it does not use **more** than this: it may pass

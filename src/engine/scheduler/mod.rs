@@ -41,6 +41,7 @@ mod shape;
 mod share;
 mod sharing;
 mod totals;
+mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,6 +88,12 @@ pub struct Scheduler {
     /// Leaves in which an attempt may have become possible to activate.
     to_activate: BTreeSet<u32>,
     counts: totals::Counts,
+    /// Asks that are done, for their memory.
+    spare_asks: Vec<Box<ask::KeyAsk>>,
+    /// Reused: where an ask may be placed.
+    reaches: Vec<shape::Reach>,
+    /// Reused: the shapes of an ask.
+    spare_shapes: Vec<shape::ShapeId>,
 }
 
 impl Scheduler {
@@ -126,6 +133,9 @@ impl Scheduler {
             waits: BTreeSet::new(),
             to_activate: BTreeSet::new(),
             counts: totals::Counts::default(),
+            spare_asks: Vec::new(),
+            reaches: Vec::new(),
+            spare_shapes: Vec::new(),
             settings,
         }
     }
@@ -165,7 +175,9 @@ impl Scheduler {
             SchedulerCommand::ReplaceQueues { token, queues } => {
                 self.replace_queues(now, token, *queues, out);
             }
-            SchedulerCommand::AddNodeLabels { token, labels } => self.add_node_labels(token, &labels, out),
+            SchedulerCommand::AddNodeLabels { token, labels } => {
+                self.add_node_labels(now, token, &labels, out)
+            }
             SchedulerCommand::RemoveNodeLabels { token, labels } => {
                 self.remove_node_labels(now, token, &labels, out);
             }

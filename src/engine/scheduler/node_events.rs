@@ -7,11 +7,11 @@
 use heddle_wire::record::{ContainerId, NodeHandle, NodeId};
 
 use super::Scheduler;
-use super::completion::{ABORTED, Ending, forget_on_node};
+use super::completion::{ABORTED, Diagnostics, Ending, forget_on_node};
 use super::container::{RmContainerEvent, RmContainerState, Transition};
 use super::face::{AttemptEvent, SchedulerOutput};
 use super::message::ApplicationEvent;
-use super::node_table::RmNode;
+use super::node_table::{NodeDetails, RmNode};
 use super::partition::Partition;
 use super::resource::ResourceVector;
 use super::settings::UnknownContainers;
@@ -83,8 +83,6 @@ impl Scheduler {
         let (host, rack) = (self.hosts.hold(&added.host), self.racks.hold(&added.rack_name));
         let index = self.nodes.insert(RmNode {
             handle,
-            node_id: NodeId { host: (*added.host).into(), port: added.port },
-            http_port: added.http_port,
             host,
             rack,
             partition: number,
@@ -93,8 +91,12 @@ impl Scheduler {
             capability: ResourceVector::ZERO,
             used: ResourceVector::ZERO,
             containers: Vec::new(),
-            leaving: std::collections::BTreeMap::new(),
-            unknown: std::collections::BTreeMap::new(),
+            details: Box::new(NodeDetails {
+                node_id: NodeId { host: (*added.host).into(), port: added.port },
+                http_port: added.http_port,
+                leaving: std::collections::BTreeMap::new(),
+                unknown: std::collections::BTreeMap::new(),
+            }),
             reservation: None,
             is_counted: false,
         });
@@ -212,7 +214,7 @@ impl Scheduler {
             let ending = Ending {
                 event: RmContainerEvent::Kill,
                 exit_status: ABORTED,
-                diagnostics: LOST,
+                diagnostics: Diagnostics::Ours(LOST),
                 is_node_gone: true,
                 is_silent: false,
             };
@@ -223,8 +225,8 @@ impl Scheduler {
             }
         }
         let Some(node) = self.nodes.get_mut(index) else { return };
-        node.leaving.clear();
-        let unknown = core::mem::take(&mut node.unknown);
+        node.details.leaving.clear();
+        let unknown = core::mem::take(&mut node.details.unknown);
         node.used = ResourceVector::ZERO;
         for size in unknown.values() {
             self.count_unknown(size, false);
@@ -311,7 +313,7 @@ impl Scheduler {
 
     fn find_container(&self, id: &ContainerId) -> Option<super::container::ContainerIndex> {
         let app = self.apps.find(&id.application_id())?;
-        self.apps.get(app)?.container(id)
+        self.apps.get(app)?.containers.get(id)
     }
 
     /// A node reports the end of a container.
@@ -329,7 +331,7 @@ impl Scheduler {
                 let ending = Ending {
                     event: RmContainerEvent::Finish,
                     exit_status: report.exit_status,
-                    diagnostics: &report.diagnostics,
+                    diagnostics: Diagnostics::OfNode(&report.diagnostics),
                     is_node_gone: false,
                     is_silent: false,
                 };
@@ -338,10 +340,10 @@ impl Scheduler {
                 }
             }
         } else if let Some((index, node)) = at.and_then(|at| self.nodes.get_mut(at).map(|node| (at, node))) {
-            if let Some(size) = node.leaving.remove(&report.container_id) {
+            if let Some(size) = node.details.leaving.remove(&report.container_id) {
                 node.used.subtract(&size);
                 self.publish_free(now, index);
-            } else if let Some(size) = node.unknown.remove(&report.container_id) {
+            } else if let Some(size) = node.details.unknown.remove(&report.container_id) {
                 node.used.subtract(&size);
                 self.counts.completed += 1;
                 self.count_unknown(&size, false);
@@ -382,19 +384,19 @@ impl Scheduler {
             return;
         }
         let Some(node) = self.nodes.get_mut(index) else { return };
-        if node.leaving.contains_key(&id) || node.unknown.contains_key(&id) {
+        if node.details.leaving.contains_key(&id) || node.details.unknown.contains_key(&id) {
             return;
         }
         let size = self.settings.resource_types.to_vector(&report.capability);
         node.used.add(&size);
         match self.settings.unknown_containers {
             UnknownContainers::CleanUp => {
-                node.leaving.insert(id, size);
+                node.details.leaving.insert(id, size);
                 let order = NodeOrder::CleanupContainer(id);
                 out.node_commands.push(NodeCommand { node: handle, order, is_urgent: true });
             }
             UnknownContainers::Accept => {
-                node.unknown.insert(id, size.clone());
+                node.details.unknown.insert(id, size.clone());
                 self.counts.launched += 1;
                 self.count_unknown(&size, true);
             }

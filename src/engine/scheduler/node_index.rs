@@ -61,7 +61,10 @@ impl NodeIndex {
                 self.levels.push(Vec::new());
                 self.levels[level].resize(entries * self.types, 0);
                 for entry in 0..entries {
-                    self.maximum_of_children(level, entry);
+                    for kind in 0..self.types {
+                        self.levels[level][entry * self.types + kind] =
+                            self.largest_child(level, entry, kind);
+                    }
                 }
             } else {
                 self.levels[level].resize(entries * self.types, 0);
@@ -73,39 +76,44 @@ impl NodeIndex {
     /// Sets what is free in a slot; `None` = nothing may be placed there.
     #[inline]
     pub(super) fn set(&mut self, slot: usize, free: Option<&ResourceVector>) {
-        let types = self.types;
-        let mut is_changed = false;
-        for (kind, place) in self.levels[0][slot * types..(slot + 1) * types].iter_mut().enumerate() {
+        for kind in 0..self.types {
             let amount = free.map_or(0, |free| free.get(kind).saturating_add(1));
-            is_changed |= *place != amount;
-            *place = amount;
-        }
-        let mut entry = slot;
-        for level in 1..self.levels.len() {
-            if !is_changed {
-                return;
+            let before = core::mem::replace(&mut self.levels[0][slot * self.types + kind], amount);
+            if before != amount {
+                self.raise_or_lower(slot, kind, before, amount);
             }
-            entry /= FANOUT;
-            is_changed = self.maximum_of_children(level, entry);
         }
     }
 
-    /// Recomputes an inner entry; true where it is another one now.
+    /// The amount of one type in a slot is `after` instead of `before`: the maxima above. Children are read only where
+    /// the largest of them became less.
     #[inline]
-    fn maximum_of_children(&mut self, level: usize, entry: usize) -> bool {
+    fn raise_or_lower(&mut self, slot: usize, kind: usize, mut before: u64, mut after: u64) {
         let types = self.types;
-        let (below, above) = self.levels.split_at_mut(level);
-        let (Some(children), Some(entries)) = (below.last(), above.first_mut()) else { return false };
+        let mut entry = slot;
+        for level in 1..self.levels.len() {
+            entry /= FANOUT;
+            let maximum = self.levels[level][entry * types + kind];
+            let new = match maximum {
+                maximum if after >= maximum => after,
+                maximum if before < maximum => return,
+                _ => self.largest_child(level, entry, kind),
+            };
+            if new == maximum {
+                return;
+            }
+            self.levels[level][entry * types + kind] = new;
+            (before, after) = (maximum, new);
+        }
+    }
+
+    /// The most of one type below an inner entry.
+    #[inline]
+    fn largest_child(&self, level: usize, entry: usize, kind: usize) -> u64 {
+        let (types, children) = (self.types, &self.levels[level - 1]);
         let end = ((entry + 1) * FANOUT * types).min(children.len());
         let children = &children[entry * FANOUT * types..end];
-        let mut is_changed = false;
-        for kind in 0..types {
-            let maximum = children.iter().skip(kind).step_by(types).copied().max().unwrap_or(0);
-            let place = &mut entries[entry * types + kind];
-            is_changed |= *place != maximum;
-            *place = maximum;
-        }
-        is_changed
+        children.chunks_exact(types).map(|child| child[kind]).max().unwrap_or(0)
     }
 
     /// Whether `wanted` fits in a slot.

@@ -21,10 +21,6 @@ pub(super) type NodeIndexInTable = u32;
 pub(super) struct RmNode {
     /// Its current registration.
     pub(super) handle: NodeHandle,
-    /// Its name.
-    pub(super) node_id: NodeId,
-    /// Port of its web server.
-    pub(super) http_port: u16,
     /// Its host.
     pub(super) host: NameId,
     /// Its rack.
@@ -41,14 +37,25 @@ pub(super) struct RmNode {
     pub(super) used: ResourceVector,
     /// Live containers on it.
     pub(super) containers: Vec<ContainerIndex>,
-    /// Containers it was ordered to kill, until it reports their end.
-    pub(super) leaving: BTreeMap<ContainerId, ResourceVector>,
-    /// Containers of applications nobody knows, where those are accepted.
-    pub(super) unknown: BTreeMap<ContainerId, ResourceVector>,
+    /// What placement does not need: a grant or an end reads no cache line of it.
+    pub(super) details: Box<NodeDetails>,
     /// The reservation on it.
     pub(super) reservation: Option<u32>,
     /// Counted in its partition's total.
     pub(super) is_counted: bool,
+}
+
+/// What is seldom needed of a node.
+#[derive(Debug)]
+pub(super) struct NodeDetails {
+    /// Its name.
+    pub(super) node_id: NodeId,
+    /// Port of its web server.
+    pub(super) http_port: u16,
+    /// Containers it was ordered to kill, until it reports their end.
+    pub(super) leaving: BTreeMap<ContainerId, ResourceVector>,
+    /// Containers of applications nobody knows, where those are accepted.
+    pub(super) unknown: BTreeMap<ContainerId, ResourceVector>,
 }
 
 impl RmNode {
@@ -60,7 +67,7 @@ impl RmNode {
 
     /// Containers on it, of any kind.
     pub(super) fn container_count(&self) -> u32 {
-        (self.containers.len() + self.leaving.len() + self.unknown.len()) as u32
+        (self.containers.len() + self.details.leaving.len() + self.details.unknown.len()) as u32
     }
 }
 

@@ -22,6 +22,7 @@ use super::resource::ResourceVector;
 use super::settings::NodePlacement;
 use super::shape::{Reach, ShapeId};
 use super::share::LimitBlock;
+use super::walk::{REJECTED_PER_STEP, Search};
 use crate::engine::time::Instant;
 
 /// Who is next.
@@ -84,19 +85,30 @@ impl Scheduler {
             if left == 0 {
                 return;
             }
-            self.partitions[number].is_dirty = false;
+            let partition = &mut self.partitions[number];
+            partition.is_dirty = !partition.restored.is_empty() || partition.is_guest_put_off;
         }
     }
 
-    /// Attempts that were set aside are looked at again.
+    /// Attempts whose walks go on, or that a node freed room for, come back into the order.
     fn bring_back(&mut self, number: usize) {
-        let restored = core::mem::take(&mut self.partitions[number].restored);
-        for (shape, row) in restored {
+        let partition = &mut self.partitions[number];
+        partition.rejections_left = REJECTED_PER_STEP;
+        partition.is_guest_put_off = false;
+        for (shape, row) in core::mem::take(&mut partition.restored) {
             let Some(attempt) = self.attempts.get(row) else { continue };
             let Some(share) = attempt.share(number as u16) else { continue };
-            if share.wanted.range((shape, MIN_KEY)..=(shape, MAX_KEY)).next().is_some() {
-                let partition = &mut self.partitions[number];
-                partition.want(&self.queues, attempt.queue, attempt.leaf_user, shape, share.key, true);
+            let Some((_, key)) = share.wanted.range((shape, MIN_KEY)..=(shape, MAX_KEY)).next() else {
+                continue;
+            };
+            let is_am = *key == AM_KEY;
+            let nodes = &self.nodes;
+            let mut accepts = |node: u32| nodes.get(node).is_some_and(|node| attempt.accepts(node, is_am));
+            let partition = &mut self.partitions[number];
+            if partition.is_worth_a_look(shape, (row, false), &mut accepts) {
+                partition.set_out(shape, row, false);
+                let place = (attempt.queue, attempt.leaf_user);
+                partition.want(&self.queues, &self.measures, place, (shape, share.key), true);
             }
         }
     }
@@ -114,6 +126,9 @@ impl Scheduler {
             return self.pick_in_leaf(now, number, queue, &own);
         }
         let calculator = self.measures.calculator;
+        // No size that is offered is more: what fits no node is not.
+        let partition = &self.partitions[number];
+        let most = partition.shapes.largest().component_min(&partition.largest_node);
         let mut room = own;
         let mut kept: Option<ResourceVector> = None;
         for index in 0..share.children.len() {
@@ -122,9 +137,7 @@ impl Scheduler {
             let of_child = partition.share(child);
             let may_fit = of_child.offers.meets(partition.shapes.open_any()) || of_child.open_local > 0;
             // What fits on no node may still be kept back by a bound, and then keeps back those behind it.
-            let may_block = !may_fit
-                && !of_child.offers.is_empty()
-                && !calculator.fits_in(partition.shapes.largest(), &room);
+            let may_block = !may_fit && !of_child.offers.is_empty() && !calculator.fits_in(&most, &room);
             if !(may_fit || may_block) || !of_child.capacity.is_accessible {
                 continue;
             }
@@ -288,19 +301,7 @@ impl Scheduler {
         let spread = self.queues.settings(candidate.queue).placement == NodePlacement::Spread;
         let Some(attempt) = self.attempts.get(candidate.row) else { return false };
         let is_am = candidate.key == AM_KEY;
-        let has_blacklist = !attempt.blacklisted_hosts.is_empty()
-            || !attempt.blacklisted_racks.is_empty()
-            || (is_am && !attempt.am_blacklist.is_empty());
         let nodes = &self.nodes;
-        let mut accepts = |node: u32| {
-            !has_blacklist
-                || nodes.get(node).is_some_and(|node| {
-                    let is_listed = attempt.blacklisted_hosts.contains(&node.host)
-                        || attempt.blacklisted_racks.contains(&node.rack)
-                        || (is_am && attempt.am_blacklist.contains(&node.host));
-                    !is_listed
-                })
-        };
         let partition = &mut self.partitions[number];
         let host = match partition.shapes.get(candidate.shape).reach {
             Reach::Host(host) => Some(host),
@@ -312,22 +313,35 @@ impl Scheduler {
                 .filter(|node| usize::from(node.partition) == number)
                 .map(|node| node.slot as usize)
         });
-        if let Some(slot) = partition.find_slot(candidate.shape, spread, on_host.clone(), &mut accepts) {
-            let node = partition.node_at(slot);
-            if candidate.gives_up_reservation {
-                self.give_up_one(now, candidate.row, candidate.key);
-            }
-            self.grant(now, candidate, node, out);
-            return true;
-        }
-        let is_blacklisted =
-            has_blacklist && partition.find_slot(candidate.shape, false, on_host, &mut |_| true).is_some();
-        if is_blacklisted {
-            let key = attempt.share(number as u16).map(|share| share.key).unwrap_or_default();
-            partition.shapes.set_aside(candidate.shape, candidate.row);
-            partition.want(&self.queues, candidate.queue, candidate.user, candidate.shape, key, false);
+        let found = if attempt.has_blacklist(is_am) {
+            let mut accepts = |node: u32| nodes.get(node).is_some_and(|node| attempt.accepts(node, is_am));
+            let walker = (candidate.row, false);
+            partition.search((candidate.shape, walker), spread, on_host, &mut accepts)
         } else {
-            partition.set_open(now, &self.queues, candidate.shape, false);
+            partition
+                .find_slot(candidate.shape, spread, on_host, &mut |_| true)
+                .map_or(Search::Nothing, Search::Found)
+        };
+        match found {
+            Search::Found(slot) => {
+                let node = partition.node_at(slot);
+                if candidate.gives_up_reservation {
+                    self.give_up_one(now, candidate.row, candidate.key);
+                }
+                self.grant(now, candidate, node, out);
+                return true;
+            }
+            Search::Nothing => partition.set_open(now, &self.queues, candidate.shape, false),
+            Search::PutOff | Search::Avoided => {
+                // Others are served meanwhile.
+                let place = (candidate.queue, candidate.user);
+                let key = attempt.share(number as u16).map(|share| share.key).unwrap_or_default();
+                partition.want(&self.queues, &self.measures, place, (candidate.shape, key), false);
+                partition.set_out(candidate.shape, candidate.row, true);
+                if found == Search::PutOff {
+                    partition.restored.push((candidate.shape, candidate.row));
+                }
+            }
         }
         false
     }
@@ -387,7 +401,6 @@ impl Scheduler {
             expires_at: Instant::ZERO,
             app: attempt.app,
             node: node_index,
-            at_node: node.containers.len() as u32,
             partition: node.partition,
             state: RmContainerState::Allocated,
             locality,
@@ -396,7 +409,7 @@ impl Scheduler {
         });
         node.containers.push(index);
         node.used.add(&size);
-        app.containers.insert((attempt.attempt_id.attempt_id, id.container_id), index);
+        app.containers.insert(&id, index);
         attempt.count_time(now, &size, true);
         attempt.share_mut(node.partition).used.add(&size);
         self.counts.granted += 1;
@@ -416,8 +429,8 @@ impl Scheduler {
                 attempt_id: attempt.attempt_id,
                 container_id: id,
                 node: node.handle,
-                node_id: node.node_id.clone(),
-                http_port: node.http_port,
+                node_id: node.details.node_id.clone(),
+                http_port: node.details.http_port,
                 resource: self.settings.resource_types.to_resource(&size),
             });
         } else {

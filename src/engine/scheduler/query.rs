@@ -68,8 +68,8 @@ impl Scheduler {
         }
         // Between two attempts: what the former left to the next.
         let mut used = ResourceVector::ZERO;
-        for index in app.containers.values() {
-            used.add(&self.containers.get(*index).resource);
+        for index in app.containers.in_order() {
+            used.add(&self.containers.get(index).resource);
         }
         Usage {
             containers_running: app.containers.len() as u32,
@@ -81,7 +81,7 @@ impl Scheduler {
     fn container_report(&self, id: &ContainerId) -> Result<GetContainerReportResponse, Refused> {
         let app = self.apps.find(&id.application_id()).and_then(|index| self.apps.get(index));
         let index = app
-            .and_then(|app| app.container(id))
+            .and_then(|app| app.containers.get(id))
             .ok_or_else(|| (RejectCode::ContainerNotFound, format!("container {id} is not live")))?;
         Ok(GetContainerReportResponse { container_report: self.report(index) })
     }
@@ -102,12 +102,10 @@ impl Scheduler {
         if current.is_none_or(|current| current.attempt_id != attempt_id) {
             return Ok(page);
         }
-        let place = |id: ContainerId| (id.application_attempt_id.attempt_id, id.container_id);
-        let from = after.map_or(core::ops::Bound::Unbounded, |id| core::ops::Bound::Excluded(place(id)));
         let limit = limit.clamp(1, CONTAINERS_PER_PAGE_MAX) as usize;
         let mut size = 0;
         let mut last = None;
-        for index in app.containers.range((from, core::ops::Bound::Unbounded)).map(|(_, index)| *index) {
+        for index in app.containers.page(after.as_ref(), limit + 1) {
             let report = self.report(index);
             size += size_of_report(&report);
             if page.containers.len() == limit || (size > PAGE_SIZE_MAX && last.is_some()) {
@@ -123,8 +121,8 @@ impl Scheduler {
     fn report(&self, index: ContainerIndex) -> ContainerReport {
         let container = self.containers.get(index);
         let node = self.nodes.get(container.node);
-        let node_id = node.map_or_else(|| wire::NodeId::new("", 0), |node| node.node_id.clone());
-        let http_port = node.map_or(0, |node| node.http_port);
+        let node_id = node.map_or_else(|| wire::NodeId::new("", 0), |node| node.details.node_id.clone());
+        let http_port = node.map_or(0, |node| node.details.http_port);
         let is_am = container.key == AM_KEY;
         let user = self.apps.get(container.app).map_or("", |app| self.users.name(app.user));
         let log_url = if http_port == 0 {
@@ -162,7 +160,7 @@ impl Scheduler {
             .filter(|(_, node)| node.partition > 0)
             .map(|(_, node)| {
                 let label = &self.partitions[usize::from(node.partition)].label;
-                (node.node_id.host.as_str().into(), node.node_id.port, label.clone())
+                (node.details.node_id.host.as_str().into(), node.details.node_id.port, label.clone())
             })
             .collect();
         nodes.sort_unstable();

@@ -10,7 +10,7 @@ use super::resource::ResourceVector;
 pub struct QueueUsage {
     /// Full path.
     pub path: Box<str>,
-    /// Live containers and reservations.
+    /// Live containers, and what is free on reserved nodes as far as it is reserved.
     pub used: ResourceVector,
     /// What is guaranteed.
     pub guaranteed: ResourceVector,
@@ -21,14 +21,17 @@ pub struct QueueUsage {
 }
 
 impl Scheduler {
-    /// The first `most` queues of the tree, parents before children. O(queues × partitions).
+    /// The first `most` queues of the tree, parents before children. O(queues × partitions + reservations).
     #[must_use]
     pub fn queue_usage(&self, most: usize) -> Vec<QueueUsage> {
+        let twice: Vec<_> =
+            self.partitions.iter().map(|partition| self.counted_twice(partition.number)).collect();
         let queues = self.queue_tree().queues.iter().take(most);
         let usage = queues.enumerate().map(|(index, queue)| {
             let mut usage = QueueUsage { path: queue.path.clone(), ..QueueUsage::default() };
-            for share in self.partitions.iter().filter_map(|partition| partition.shares.get(index)) {
-                usage.used.add(&share.used);
+            for (partition, twice) in self.partitions.iter().zip(&twice) {
+                let Some(share) = partition.shares.get(index) else { continue };
+                usage.used.add(&share.used.minus(&twice[index]));
                 usage.guaranteed.add(&share.capacity.effective_min);
                 if let Some(leaf) = share.leaf.as_deref() {
                     usage.pending.add(&leaf.pending);

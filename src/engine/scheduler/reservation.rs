@@ -264,9 +264,7 @@ impl Scheduler {
                     || nodes.get(node).is_some_and(|node| {
                         node.reservation.is_none()
                             && calculator.fits_in(size, &node.capability)
-                            && !attempt.blacklisted_hosts.contains(&node.host)
-                            && !attempt.blacklisted_racks.contains(&node.rack)
-                            && !attempt.am_blacklist.contains(&node.host)
+                            && attempt.accepts(node, true)
                     });
                 rejected += u32::from(!is_fit);
                 is_fit
@@ -303,6 +301,26 @@ impl Scheduler {
         if !self.queues.tree.reservations_continue_look_all_nodes {
             self.refresh_key(now, candidate.row, candidate.key);
         }
+    }
+
+    /// What reservations in a partition count as used although containers on the same nodes use it, by queue: a node held
+    /// for 4 GB that has 1 GB free is used once over. What is told as used leaves it out, or a full cluster would be used
+    /// by more than all of it. O(reservations): a tenth of the nodes at most.
+    pub(super) fn counted_twice(&self, number: u16) -> Vec<ResourceVector> {
+        let mut twice = vec![ResourceVector::ZERO; self.queues.len()];
+        if self.partitions[usize::from(number)].reserved_nodes == 0 {
+            return twice;
+        }
+        let held = self.reservations.slab.iter().flatten().filter(|of| of.partition == number);
+        for reservation in held {
+            let Some(node) = self.nodes.get(reservation.node) else { continue };
+            let Some(attempt) = self.attempts.get(reservation.row) else { continue };
+            let more = reservation.size.minus(&node.free());
+            for queue in &self.queues.get(attempt.queue).chain {
+                twice[*queue as usize].add(&more);
+            }
+        }
+        twice
     }
 
     /// Counts a reservation in or out: attempt, user, queues.

@@ -207,6 +207,16 @@ impl ResourceVector {
         self.zip_with(other, u64::max)
     }
 
+    /// An order without a meaning, type by type: for maps by size.
+    #[inline]
+    pub(super) fn cmp_amounts(&self, other: &Self) -> Ordering {
+        let of_tail = || {
+            let length = self.len().max(other.len());
+            (INLINE..length).map(|kind| self.get(kind)).cmp((INLINE..length).map(|kind| other.get(kind)))
+        };
+        self.head.cmp(&other.head).then_with(of_tail)
+    }
+
     /// True where no amount is more than that of `other`.
     #[must_use]
     #[inline]

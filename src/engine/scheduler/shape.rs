@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::NameId;
 use super::resource::ResourceVector;
+use super::walk::{Walk, Walker};
 use crate::engine::time::Instant;
 
 /// Where a container of a shape may be placed.
@@ -31,8 +32,7 @@ pub(super) struct BySize(pub(super) ResourceVector);
 
 impl Ord for BySize {
     fn cmp(&self, other: &Self) -> core::cmp::Ordering {
-        let length = self.0.len().max(other.0.len());
-        (0..length).map(|kind| self.0.get(kind)).cmp((0..length).map(|kind| other.0.get(kind)))
+        self.0.cmp_amounts(&other.0)
     }
 }
 
@@ -75,8 +75,8 @@ pub(super) struct Shape {
     pub(super) is_hinted: bool,
     /// Leaves that want it.
     pub(super) leaves: BTreeSet<u32>,
-    /// Attempts that may not use the nodes that have room (blacklists): looked at again when a node frees room.
-    pub(super) set_aside: BTreeSet<u32>,
+    /// How far those came who do not want every node that has room.
+    pub(super) walks: BTreeMap<Walker, Walk>,
     holders: u32,
 }
 
@@ -147,8 +147,8 @@ pub(super) struct Shapes {
     /// The shape of each bit.
     bits: Vec<ShapeId>,
     free_bits: Vec<u32>,
-    /// Shapes with attempts set aside.
-    aside: BTreeSet<ShapeId>,
+    /// Shapes with walks.
+    walked: BTreeSet<ShapeId>,
     /// No size is more than this, type by type.
     largest: ResourceVector,
 }
@@ -180,7 +180,7 @@ impl Shapes {
             hints: Vec::new(),
             is_hinted: false,
             leaves: BTreeSet::new(),
-            set_aside: BTreeSet::new(),
+            walks: BTreeMap::new(),
             holders: 1,
         };
         let id = if let Some(id) = self.free.pop() {
@@ -210,7 +210,8 @@ impl Shapes {
                 self.closed_any.set(bit, false);
                 self.free_bits.push(bit);
             }
-            self.aside.remove(&id);
+            self.walked.remove(&id);
+            shape.walks.clear();
             self.free.push(id);
         }
     }
@@ -280,25 +281,33 @@ impl Shapes {
         }
     }
 
-    /// Sets an attempt aside until a node frees room.
-    pub(super) fn set_aside(&mut self, id: ShapeId, row: u32) {
-        self.slab[id.index()].set_aside.insert(row);
-        self.aside.insert(id);
+    /// Keeps how far a walker came.
+    pub(super) fn keep_walk(&mut self, id: ShapeId, walker: Walker, walk: Walk) {
+        self.slab[id.index()].walks.insert(walker, walk);
+        self.walked.insert(id);
     }
 
-    /// Forgets that an attempt was set aside; false when it was not.
-    pub(super) fn take_aside(&mut self, id: ShapeId, row: u32) -> bool {
-        let shape = &mut self.slab[id.index()];
-        let was = shape.set_aside.remove(&row);
-        if shape.set_aside.is_empty() {
-            self.aside.remove(&id);
+    /// Takes it out.
+    pub(super) fn take_walk(&mut self, id: ShapeId, walker: Walker) -> Option<Walk> {
+        if self.walked.is_empty() {
+            return None;
         }
-        was
+        let shape = &mut self.slab[id.index()];
+        let walk = shape.walks.remove(&walker);
+        if shape.walks.is_empty() {
+            self.walked.remove(&id);
+        }
+        walk
     }
 
-    /// Shapes with attempts set aside.
-    pub(super) fn with_aside(&self) -> impl Iterator<Item = ShapeId> + '_ {
-        self.aside.iter().copied()
+    /// Shapes with walks.
+    pub(super) fn walked(&self) -> impl Iterator<Item = ShapeId> + '_ {
+        self.walked.iter().copied()
+    }
+
+    /// Whether some are of a rack or host.
+    pub(super) fn has_local(&self) -> bool {
+        self.index.first_key_value().is_some_and(|((reach, _), _)| *reach != Reach::Any)
     }
 
     /// The shapes of one reach, by any order of size.

@@ -3,7 +3,7 @@
 //! and with shapes; read by placement, activation, queries, explain. Thread: the scheduler's.
 //! Does not: know nodes, or other partitions.
 //! Invariants: `used` of a parent is the sum of its children's, of a leaf the sum of its users'; a leaf offers the shapes
-//! for which it has a user that is below its limit; a parent offers what a child offers.
+//! for which it has a user that is below its limit and that may be placed some day; a parent offers what a child offers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,6 +92,8 @@ pub(super) struct LeafShare {
     pub(super) users: Vec<UserShare>,
     /// By shape: the first attempt of each user that is below its limit.
     pub(super) demand: BTreeMap<ShapeId, BTreeSet<(AppKey, LeafUserIndex)>>,
+    /// Of `demand`, what is not offered because it could never be placed: larger than the bound, or than every node.
+    pub(super) hopeless: BTreeSet<ShapeId>,
     /// Open shapes of racks and hosts that are offered.
     pub(super) open_local: BTreeSet<ShapeId>,
     /// Σ of the users' shares of the partition.
@@ -110,7 +112,17 @@ pub(super) struct LeafShare {
     pub(super) parked: BTreeSet<(u64, LeafUserIndex)>,
     /// The bound that keeps the first of it back; stays until usage, demand or the bound changes.
     pub(super) limit_block: Option<LimitBlock>,
+    /// What the limit of a user of weight 1 was, not rounded up. Until somebody uses less, or others want something, it
+    /// only grows: who uses no more than this is not over it.
+    pub(super) user_limit_was: Option<ResourceVector>,
+    /// Emptied sets, with their memory: demand that comes and goes allocates nothing.
+    spare_wanted: Vec<BTreeSet<AppKey>>,
+    /// The same, of `demand`.
+    spare_firsts: Vec<BTreeSet<(AppKey, LeafUserIndex)>>,
 }
+
+/// Most emptied sets a leaf keeps.
+const SPARE_MAX: usize = 8;
 
 /// A user's part in a leaf.
 #[derive(Debug)]
@@ -179,12 +191,16 @@ impl LeafShare {
         change: impl FnOnce(&mut BTreeSet<AppKey>),
     ) -> Option<bool> {
         let share = &mut self.users[user as usize];
-        let wanted = share.wanted.entry(shape).or_default();
+        let spare = &mut self.spare_wanted;
+        let wanted = share.wanted.entry(shape).or_insert_with(|| spare.pop().unwrap_or_default());
         let before = wanted.first().copied();
         change(wanted);
         let after = wanted.first().copied();
-        if after.is_none() {
-            share.wanted.remove(&shape);
+        if after.is_none()
+            && let Some(emptied) = share.wanted.remove(&shape)
+            && spare.len() < SPARE_MAX
+        {
+            spare.push(emptied);
         }
         if share.parked.is_some() || before == after {
             return None;
@@ -199,7 +215,8 @@ impl LeafShare {
         before: Option<AppKey>,
         after: Option<AppKey>,
     ) -> Option<bool> {
-        let firsts = self.demand.entry(shape).or_default();
+        let spare = &mut self.spare_firsts;
+        let firsts = self.demand.entry(shape).or_insert_with(|| spare.pop().unwrap_or_default());
         let was_offered = !firsts.is_empty();
         if let Some(before) = before {
             firsts.remove(&(before, user));
@@ -208,8 +225,11 @@ impl LeafShare {
             firsts.insert((after, user));
         }
         let is_offered = !firsts.is_empty();
-        if !is_offered {
-            self.demand.remove(&shape);
+        if !is_offered
+            && let Some(emptied) = self.demand.remove(&shape)
+            && spare.len() < SPARE_MAX
+        {
+            spare.push(emptied);
         }
         (was_offered != is_offered).then_some(is_offered)
     }

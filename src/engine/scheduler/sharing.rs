@@ -13,6 +13,7 @@ use super::Scheduler;
 use super::face::{SchedulerKey, SchedulerOutput};
 use super::placement::Candidate;
 use super::shape::Reach;
+use super::walk::Search;
 use crate::engine::time::Instant;
 
 /// A guest's place in the order: since when it waits, its attempt, its key.
@@ -22,6 +23,20 @@ impl Scheduler {
     /// Whether there is a label whose idle nodes others may use.
     pub(super) fn has_shared_labels(&self) -> bool {
         self.partitions.iter().skip(1).any(|partition| !partition.is_exclusive && !partition.is_removed)
+    }
+
+    /// The labels that are shared are others: what waits in the default partition becomes a guest of those that are.
+    /// O(outstanding keys): an administrator's command.
+    pub(super) fn invite_guests(&mut self, now: Instant) {
+        let waiting = self.attempts.iter().flat_map(|attempt| {
+            let asks = attempt.asks.iter().filter(|(_, ask)| ask.partition == 0 && ask.has_no_label);
+            asks.map(|(key, _)| (attempt.handle.row(), *key))
+        });
+        let waiting: Vec<(u32, SchedulerKey)> = waiting.collect();
+        for (row, key) in waiting {
+            self.set_guest(now, row, key, false);
+            self.refresh_key(now, row, key);
+        }
     }
 
     /// A key becomes a guest of every shared label, or ceases to be.
@@ -36,6 +51,7 @@ impl Scheduler {
         if !is_guest {
             for (number, shape) in core::mem::take(&mut ask.guest_shapes) {
                 let partition = &mut self.partitions[usize::from(number)];
+                partition.shapes.take_walk(shape, (row, true));
                 if let Some(guests) = partition.guests.get_mut(&shape) {
                     guests.remove(&guest);
                     if guests.is_empty() {
@@ -64,7 +80,7 @@ impl Scheduler {
         left: &mut u32,
         out: &mut SchedulerOutput,
     ) {
-        // Guests whose blacklists leave them no node in this step.
+        // Guests whose blacklists leave them no node, or whose walk goes on with the next step.
         let mut passed: BTreeSet<Guest> = BTreeSet::new();
         while *left > 0 {
             let partition = &self.partitions[number];
@@ -78,23 +94,30 @@ impl Scheduler {
             let (_, row, key) = guest;
             let Some(attempt) = self.attempts.get(row) else { return };
             let nodes = &self.nodes;
-            let mut accepts = |node: u32| {
-                nodes.get(node).is_some_and(|node| {
-                    !attempt.blacklisted_hosts.contains(&node.host)
-                        && !attempt.blacklisted_racks.contains(&node.rack)
-                })
-            };
             let partition = &mut self.partitions[number];
-            if let Some(slot) = partition.find_slot(shape, false, core::iter::empty(), &mut accepts) {
-                let node = partition.node_at(slot);
-                let (queue, user) = (attempt.queue, attempt.leaf_user);
-                let candidate = Candidate { queue, user, row, key, shape, gives_up_reservation: false };
-                self.grant(now, &candidate, node, out);
-                *left -= 1;
-            } else if partition.find_slot(shape, false, core::iter::empty(), &mut |_| true).is_some() {
-                passed.insert(guest);
+            let nowhere = core::iter::empty();
+            let found = if attempt.has_blacklist(false) {
+                let mut accepts =
+                    |node: u32| nodes.get(node).is_some_and(|node| attempt.accepts(node, false));
+                partition.search((shape, (row, true)), false, nowhere, &mut accepts)
             } else {
-                partition.set_open(now, &self.queues, shape, false);
+                partition
+                    .find_slot(shape, false, nowhere, &mut |_| true)
+                    .map_or(Search::Nothing, Search::Found)
+            };
+            match found {
+                Search::Found(slot) => {
+                    let node = partition.node_at(slot);
+                    let (queue, user) = (attempt.queue, attempt.leaf_user);
+                    let candidate = Candidate { queue, user, row, key, shape, gives_up_reservation: false };
+                    self.grant(now, &candidate, node, out);
+                    *left -= 1;
+                }
+                Search::Nothing => partition.set_open(now, &self.queues, shape, false),
+                Search::PutOff | Search::Avoided => {
+                    partition.is_guest_put_off |= found == Search::PutOff;
+                    passed.insert(guest);
+                }
             }
         }
     }

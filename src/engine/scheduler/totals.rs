@@ -37,7 +37,7 @@ pub struct Totals {
     pub running_containers: u64,
     /// Containers granted and live.
     pub live_containers: u64,
-    /// Memory of live containers, reservations and accepted unknown containers, MiB.
+    /// Memory of live containers, accepted unknown ones, and what is free on reserved nodes as far as it is reserved, MiB.
     pub used_memory_mb: u64,
     /// Virtual cores of the same.
     pub used_virtual_cores: u64,
@@ -75,7 +75,7 @@ impl Totals {
 }
 
 impl Scheduler {
-    /// The cluster's totals. O(queues).
+    /// The cluster's totals. O(queues + reservations).
     #[must_use]
     pub fn totals(&self) -> Totals {
         let (mut total, mut used, mut reserved, mut pending) =
@@ -84,7 +84,7 @@ impl Scheduler {
         for partition in &self.partitions {
             total.add(&partition.total);
             let root = partition.share(0);
-            used.add(&root.used);
+            used.add(&root.used.minus(&self.counted_twice(partition.number)[0]));
             reserved.add(&root.reserved);
             for leaf in partition.shares.iter().filter_map(|share| share.leaf.as_deref()) {
                 pending.add(&leaf.pending);

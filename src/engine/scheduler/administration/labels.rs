@@ -110,6 +110,7 @@ impl Scheduler {
     /// Adds labels. One that is there already may change whether it is exclusive while no node has it.
     pub(in crate::engine::scheduler) fn add_node_labels(
         &mut self,
+        now: Instant,
         token: u64,
         labels: &[(Box<str>, bool)],
         out: &mut SchedulerOutput,
@@ -158,9 +159,11 @@ impl Scheduler {
         }
         for (label, is_exclusive) in labels {
             if let Err(reason) = self.add_partition(label, *is_exclusive) {
+                self.invite_guests(now);
                 return refuse(out, token, RejectCode::Busy, reason);
             }
         }
+        self.invite_guests(now);
         done(out, token, i64::try_from(added).unwrap_or(i64::MAX));
     }
 
@@ -243,6 +246,7 @@ impl Scheduler {
             self.partitions[usize::from(number)].is_removed = true;
             self.labels.forget(label);
         }
+        self.invite_guests(now);
         done(out, token, affected);
     }
 

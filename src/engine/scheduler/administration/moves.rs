@@ -79,8 +79,12 @@ impl Scheduler {
         self.has_room_for_application(target, self.users.name(app.user))
             .map_err(|reason| wrong(format!("{reason} application {id} cannot be moved there")))?;
         let attempt = app.current.and_then(|row| self.attempts.get(row));
-        let mut in_use: Vec<u16> =
-            app.containers.values().map(|container| self.containers.get(*container).partition).collect();
+        let mut in_use: Vec<u16> = app
+            .containers
+            .in_order()
+            .into_iter()
+            .map(|container| self.containers.get(container).partition)
+            .collect();
         for share in attempt.into_iter().flat_map(|attempt| &attempt.shares) {
             if !share.used.is_zero() || share.pending_keys > 0 {
                 in_use.push(share.partition);
@@ -110,8 +114,8 @@ impl Scheduler {
             .apps
             .get(index)
             .into_iter()
-            .flat_map(|app| app.containers.values())
-            .map(|container| self.containers.get(*container))
+            .flat_map(|app| app.containers.in_order())
+            .map(|container| self.containers.get(container))
             .map(|container| (container.partition, container.resource.clone()))
             .collect();
         let reservations: Vec<Charge> = row

@@ -260,6 +260,7 @@ fn reweigh(leaf: &mut LeafShare, weights: &[f64]) {
         }
     }
     leaf.limit_block = None;
+    leaf.user_limit_was = None;
     leaf.short_since = None;
 }
 

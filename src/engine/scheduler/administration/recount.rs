@@ -10,6 +10,7 @@ use super::super::attempt::AttemptState;
 use super::super::partition::Partition;
 use super::super::queue::QueueIndex;
 use super::super::resource::ResourceVector;
+use super::super::shape::ShapeId;
 
 impl Scheduler {
     /// Adds what is not as it should be.
@@ -17,7 +18,10 @@ impl Scheduler {
         self.recount_queues(found);
         for partition in &self.partitions {
             self.recount_leaves(partition, found);
-            self.recount_offers(partition, found);
+            if !partition.is_resized {
+                // Else what may ever fit is computed anew before the next placement.
+                self.recount_offers(partition, found);
+            }
             self.recount_nodes(partition, found);
         }
     }
@@ -63,7 +67,7 @@ impl Scheduler {
         let number = partition.number;
         let mut containers: BTreeMap<QueueIndex, u32> = BTreeMap::new();
         for (_, app) in self.apps.iter() {
-            let live = app.containers.values().map(|index| self.containers.get(*index));
+            let live = app.containers.in_order().into_iter().map(|index| self.containers.get(index));
             *containers.entry(app.queue).or_default() +=
                 live.filter(|container| container.partition == number).count() as u32;
         }
@@ -114,8 +118,18 @@ impl Scheduler {
         let mut offered: Vec<BTreeSet<u32>> = vec![BTreeSet::new(); self.queues.len()];
         for (index, share) in partition.shares.iter().enumerate() {
             let Some(leaf) = share.leaf.as_deref() else { continue };
-            let bits = leaf.demand.keys().filter_map(|shape| partition.shapes.get(*shape).bit);
-            for bit in bits {
+            let (possible, hopeless): (Vec<ShapeId>, Vec<ShapeId>) = leaf
+                .demand
+                .keys()
+                .partition(|shape| partition.may_ever_fit(&self.measures, index as QueueIndex, **shape));
+            if !leaf.hopeless.iter().eq(&hopeless) {
+                let path = &self.queues.settings(index as QueueIndex).path;
+                found.push(format!(
+                    "queue {path}: {hopeless:?} can never be placed, kept {:?}",
+                    leaf.hopeless
+                ));
+            }
+            for bit in possible.iter().filter_map(|shape| partition.shapes.get(*shape).bit) {
                 for queue in &self.queues.get(index as QueueIndex).chain {
                     offered[*queue as usize].insert(bit);
                 }

@@ -168,6 +168,15 @@ impl Explainer<'_> {
             }
             Why::Reserved(index) => self.reserved_text(ask, index, &size),
             Why::Queue(queue) => self.queue_text(ask, queue, &size),
+            Why::MoreThanQueue(queue) => {
+                let share = partition.share(queue);
+                format!(
+                    "{size} is more than queue {} may have in all: its maximum is {} of {of_partition}, {}",
+                    scheduler.queues.settings(queue).path,
+                    percent(share.capacity.absolute_maximum_capacity),
+                    amount(scheduler, &share.capacity.effective_max)
+                )
+            }
             Why::User => self.user_text(ask),
             Why::Blacklist => {
                 let (hosts, racks) =
@@ -214,7 +223,7 @@ impl Explainer<'_> {
         };
         format!(
             "node {}{more} is reserved for it until {size} is free there: {} is now",
-            node.node_id,
+            node.details.node_id,
             every_type(scheduler, &node.free())
         )
     }

@@ -56,10 +56,12 @@ impl Scheduler {
         }
         let limit = limit.clamp(1, QUEUES_PER_PAGE_MAX) as usize;
         let sums = self.sums();
+        let twice: Vec<_> =
+            self.partitions.iter().map(|partition| self.counted_twice(partition.number)).collect();
         let mut page = GetQueueInfoResponse::default();
         let mut left = PAGE_SIZE_MAX;
         for (place, (queue, parent)) in listing.iter().enumerate().skip(start as usize) {
-            let (info, size) = self.queue_info(*queue, *parent, &sums[*queue as usize]);
+            let (info, size) = self.queue_info(*queue, *parent, &sums[*queue as usize], &twice);
             if page.queues.len() == limit || (size > left && !page.queues.is_empty()) {
                 page.next = Some(place as u32);
                 break;
@@ -113,15 +115,22 @@ impl Scheduler {
         (pending, am_used)
     }
 
-    fn queue_info(&self, index: QueueIndex, parent: Option<u32>, sums: &Sums) -> (QueueInfo, usize) {
+    /// `twice`: by partition and queue, what is left out of what is used ([`Scheduler::counted_twice`]).
+    fn queue_info(
+        &self,
+        index: QueueIndex,
+        parent: Option<u32>,
+        sums: &Sums,
+        twice: &[Vec<ResourceVector>],
+    ) -> (QueueInfo, usize) {
         let queue = self.queues.get(index);
         let settings = self.queues.settings(index);
         let default = &self.partitions[0];
         let share = default.share(index);
         let capacities = settings.capacities.get("");
         let (capacity, maximum) = self.configured_shares(default, index);
-        let used =
-            share.capacity.used_capacity(self.measures.calculator, &default.total, &share.used).value();
+        let used = share.used.minus(&twice[0][index as usize]);
+        let used = share.capacity.used_capacity(self.measures.calculator, &default.total, &used).value();
         let absolute = self.partitions.iter().map(|partition| &partition.share(index).capacity);
         let absolute = absolute.filter(|of| of.is_accessible).map(|of| of.absolute_capacity);
         let accessible: Vec<String> = match &settings.accessible_node_labels {
@@ -143,7 +152,7 @@ impl Scheduler {
         let (mut allocated, mut available, mut pending, mut reserved) =
             (ResourceVector::ZERO, ResourceVector::ZERO, ResourceVector::ZERO, ResourceVector::ZERO);
         let mut configurations = Vec::new();
-        for partition in self.partitions.iter().filter(|partition| !partition.is_removed) {
+        for (partition, twice) in self.partitions.iter().zip(twice).filter(|(of, _)| !of.is_removed) {
             let share = partition.share(index);
             if !share.capacity.is_accessible && share.used.is_zero() {
                 continue;
@@ -152,13 +161,18 @@ impl Scheduler {
             allocated.add(&share.used.minus(&share.reserved));
             reserved.add(&share.reserved);
             pending.add(&wanted);
-            let free = partition.total.minus(&partition.share(0).used);
+            let free = partition.total.minus(&partition.share(0).used.minus(&twice[0]));
             available.add(&share.capacity.effective_max.minus(&share.used).component_min(&free));
             let more = 96 + partition.label.len() + 10 * self.size_of_resource();
             // The default partition comes first; with hundreds of labels those that do not fit one frame are left out.
             if size + more <= PAGE_SIZE_MAX {
                 size += more;
-                configurations.push(self.configuration(partition, index, &wanted, &am_used));
+                configurations.push(self.configuration(
+                    partition,
+                    index,
+                    &twice[index as usize],
+                    [&wanted, &am_used],
+                ));
             }
         }
         statistics.allocated = self.wire_resource(&allocated);
@@ -231,13 +245,13 @@ impl Scheduler {
         &self,
         partition: &Partition,
         index: QueueIndex,
-        pending: &ResourceVector,
-        am_used: &ResourceVector,
+        twice: &ResourceVector,
+        [pending, am_used]: [&ResourceVector; 2],
     ) -> QueueConfigurations {
         let share = partition.share(index);
         let settings = self.queues.settings(index).capacities.get(&partition.label);
         let (capacity, max_capacity) = self.configured_shares(partition, index);
-        let used = self.measures.calculator.max_share(&partition.total, &share.used).value();
+        let used = self.measures.calculator.max_share(&partition.total, &share.used.minus(twice)).value();
         QueueConfigurations {
             partition_name: partition.label.to_string(),
             capacity,
