@@ -72,7 +72,6 @@ fn of(attempt: Attempt) -> impl Fn(&&Granted) -> bool {
 /// An active user has an *active* application with asks outstanding (§7). Users whose only application waits for the
 /// share of ApplicationMasters want nothing yet: they must not take a part of the others' limit while the cluster idles.
 #[test]
-#[ignore = "activation: asks of attempts that are not active count their users as active"]
 fn users_whose_applications_are_not_active_leave_the_limit_of_others_alone() {
     let mut cluster = Cluster::new(settings(shared_leaf(0.01)));
     cluster.node(100);
@@ -89,7 +88,6 @@ fn users_whose_applications_are_not_active_leave_the_limit_of_others_alone() {
 
 /// The same with applications that a limit on those in parallel keeps back.
 #[test]
-#[ignore = "activation: asks of attempts that are not active count their users as active"]
 fn users_whose_applications_may_not_run_leave_the_limit_of_others_alone() {
     let mut queues = shared_leaf(1.0);
     queues.queues[1].max_parallel_apps = 1;

@@ -145,9 +145,21 @@ impl Scheduler {
         self.charge_am(place, number, size, true);
         let Some(attempt) = self.attempts.get_mut(row) else { return };
         attempt.state = AttemptState::Active;
+        self.count_demand(row, true);
+        let Some(attempt) = self.attempts.get(row) else { return };
         let keys: Vec<_> = attempt.asks.keys().copied().collect();
         for key in keys {
             self.refresh_key(now, row, key);
+        }
+    }
+
+    /// An attempt becomes active or ceases to be: its user begins or ceases to want what it asks for.
+    pub(super) fn count_demand(&mut self, row: u32, is_more: bool) {
+        let Some(attempt) = self.attempts.get(row) else { return };
+        let place = (attempt.queue, attempt.leaf_user);
+        for share in attempt.shares.iter().filter(|share| share.pending_keys > 0) {
+            let partition = &mut self.partitions[usize::from(share.partition)];
+            partition.count_demanding(&self.queues, &self.measures, place, is_more);
         }
     }
 

@@ -368,6 +368,7 @@ impl Scheduler {
                 leaf.active -= 1;
                 of_user.active -= 1;
                 self.charge_am((queue, leaf_user), am.0, &am.1, false);
+                self.count_demand(row, false);
             }
         }
         if !matches!(state, AttemptState::NotRunnable { .. }) {

@@ -228,7 +228,6 @@ impl Scheduler {
                     leaf.pending_containers.saturating_sub(wanted)
                 };
             }
-            partition.count_demanding(&self.queues, &self.measures, place, is_more);
         }
     }
 }
