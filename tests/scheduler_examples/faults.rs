@@ -105,7 +105,6 @@ fn users_whose_applications_may_not_run_leave_the_limit_of_others_alone() {
 
 /// §5: active users and users that have only pending applications, each once: 50 GB × 0.1 × 1/2 × 2 is 5 GB for a user.
 #[test]
-#[ignore = "activation: a user that has only pending applications counts twice in the user's AM limit"]
 fn a_user_that_only_waits_counts_once_in_the_am_limit_of_users() {
     let mut queues = tree(&[("root.a", 25.0, 100.0), ("root.b", 75.0, 100.0)]);
     queues.queues[1].minimum_user_limit_percent = 10.0;
@@ -115,8 +114,8 @@ fn a_user_that_only_waits_counts_once_in_the_am_limit_of_users() {
     cluster.node(200);
     let one = cluster.submit_with(1, "u1", "a", None, Some(2));
     cluster.schedule();
-    // It wants more than there is.
-    cluster.ask(one, 150, 2);
+    // It wants more than any node has: its user stays active, and uses no more than its ApplicationMaster.
+    cluster.ask(one, 201, 1);
     // Too large for the queue's 20 GB beside it.
     cluster.submit_with(2, "u2", "a", None, Some(30));
     cluster.submit_with(3, "u1", "a", None, Some(3));
