@@ -264,7 +264,6 @@ fn reservations_stop_at_the_limit_of_their_user() {
 /// §12: what the parents offer is part of it. An ApplicationMaster that believes in room it cannot get waits for ever
 /// instead of giving up reducers for maps.
 #[test]
-#[ignore = "doors.rs headroom: bounds of the queues above the leaf are left out"]
 fn headroom_ends_where_a_parent_is_full() {
     let mut cluster = Cluster::new(settings(tree(&[
         ("root.p", 60.0, 60.0),

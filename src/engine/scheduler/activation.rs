@@ -87,7 +87,7 @@ impl Scheduler {
     }
 
     /// What the queue's parents offer it now, what it uses included.
-    fn offered(&self, partition: &Partition, queue: QueueIndex) -> ResourceVector {
+    pub(super) fn offered(&self, partition: &Partition, queue: QueueIndex) -> ResourceVector {
         let mut limit = partition.total.clone();
         let chain = &self.queues.get(queue).chain;
         for pair in chain.windows(2).rev() {

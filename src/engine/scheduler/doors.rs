@@ -333,7 +333,7 @@ impl ResourceScheduler for Scheduler {
         };
         let limits = partition.limits(&self.queues, &self.measures, of.queue);
         let of_user = limits.weighted_user_limit(&limit, weight).minus(&used);
-        let of_queue = limits.current_limit(&partition.total).minus(&share.used);
+        let of_queue = limits.current_limit(&self.offered(partition, of.queue)).minus(&share.used);
         let room = of_user.component_min(&of_queue);
         let free = partition.total.minus(&root.used);
         self.measures.calculator.round_down(&room, &self.measures.minimum).component_min(&free)
