@@ -283,7 +283,6 @@ fn headroom_ends_where_a_parent_is_full() {
 
 /// Headroom is that of the partitions the application asks in.
 #[test]
-#[ignore = "doors.rs headroom: always that of the default partition"]
 fn headroom_is_that_of_the_label_that_is_asked_in() {
     let mut cluster = Cluster::new(with_label(tree(&[("root.a", 100.0, 100.0)])));
     cluster.register(NodeHandle::new(0, 0, 1), "r0", 4, 10);
@@ -294,6 +293,10 @@ fn headroom_is_that_of_the_label_that_is_asked_in() {
     let app = cluster.submit(2, "u", "a");
     ask_in(&mut cluster, app, "x", 3, 1);
     assert_eq!(cluster.scheduler.headroom(app).memory_mb(), 10 * GB);
+    // Its queue may not use the label any more: what it asks waits, and there is no room for it.
+    let queues = Box::new(tree(&[("root.a", 100.0, 100.0)]));
+    cluster.command(SchedulerCommand::ReplaceQueues { token: 1, queues });
+    assert_eq!(cluster.scheduler.headroom(app).memory_mb(), 0);
 }
 
 /// `num_cluster_nodes` is told for the partition the queue's asks go to by default.

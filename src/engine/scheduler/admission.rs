@@ -164,6 +164,7 @@ impl Scheduler {
             is_held: false,
             am,
             asks: std::collections::BTreeMap::new(),
+            asked_in: Vec::new(),
             shares: Vec::new(),
             blacklisted_hosts: std::collections::BTreeSet::new(),
             blacklisted_racks: std::collections::BTreeSet::new(),

@@ -211,6 +211,8 @@ pub(super) struct AttemptRow {
     pub(super) am: Option<AmContainer>,
     /// What it asks for.
     pub(super) asks: BTreeMap<SchedulerKey, Box<KeyAsk>>,
+    /// Partitions its ApplicationMaster has asked in: its headroom is their sum.
+    pub(super) asked_in: Vec<u16>,
     /// By partition, in the order they were first used.
     pub(super) shares: Vec<AttemptShare>,
     /// Hosts nothing is to be placed on.
