@@ -301,7 +301,6 @@ fn headroom_is_that_of_the_label_that_is_asked_in() {
 
 /// `num_cluster_nodes` is told for the partition the queue's asks go to by default.
 #[test]
-#[ignore = "doors.rs num_cluster_nodes: always that of the default partition"]
 fn nodes_are_counted_in_the_default_partition_of_the_queue() {
     let mut queues = tree(&[("root.a", 100.0, 100.0)]);
     queues.queues[1].default_node_label_expression = Some("x".into());

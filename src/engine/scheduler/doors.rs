@@ -365,8 +365,9 @@ impl ResourceScheduler for Scheduler {
         headroom
     }
 
-    fn num_cluster_nodes(&self, _attempt: Attempt) -> u32 {
-        self.partitions[0].usable_nodes
+    fn num_cluster_nodes(&self, attempt: Attempt) -> u32 {
+        let number = self.attempts.by_handle(attempt).map_or(0, |of| self.partition_by_default(of));
+        self.partitions[usize::from(number)].usable_nodes
     }
 
     fn enhanced_headroom(&self) -> Option<(u64, u64)> {
