@@ -386,7 +386,6 @@ fn fair_order_counts_what_is_used_in_every_partition() {
 
 /// §4: also the priority that the queue gives is at most the cluster's highest; the queue file's check says so.
 #[test]
-#[ignore = "admission.rs admit: the queue's default priority is not cut to the cluster's highest"]
 fn the_default_priority_of_a_queue_is_at_most_the_clusters_highest() {
     let mut queues = tree(&[("root.a", 100.0, 100.0)]);
     queues.max_application_priority = 2;

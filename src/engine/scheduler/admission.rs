@@ -96,7 +96,8 @@ impl Scheduler {
         }
         self.has_room_for_application(queue, &add.user)
             .map_err(|reason| format!("{reason} cannot accept submission of application: {id}"))?;
-        Ok((queue, add.priority.unwrap_or(settings.default_application_priority)))
+        let by_default = settings.default_application_priority.min(tree.max_application_priority);
+        Ok((queue, add.priority.unwrap_or(by_default)))
     }
 
     /// Whether a leaf may have one more application of this user.
