@@ -171,8 +171,14 @@ fn no_node_at_all() {
     cluster.schedule();
     assert_eq!(
         cluster.explain_at_most(1, 1).application_reason.as_deref(),
+        Some("not active: the cluster has no capacity")
+    );
+    cluster.submit_with(2, "u", "a", None, Some(1));
+    assert_eq!(
+        cluster.explain_at_most(2, 1).application_reason.as_deref(),
         Some("not active: the default partition has no capacity")
     );
+    cluster.remove(2);
     let node = cluster.node(4);
     cluster.event(NodeEvent { usability: Some(Usability::Decommissioning), ..NodeEvent::new(node) });
     cluster.schedule();

@@ -214,7 +214,6 @@ fn a_reservation_ends_where_its_ask_may_not_be_placed_any_more() {
 
 /// An ApplicationMaster outside of the cluster needs no room in the default partition, not even that it has a node.
 #[test]
-#[ignore = "activation.rs may_activate: the partition is asked for capacity, not the cluster"]
 fn an_unmanaged_application_runs_where_every_node_has_a_label() {
     let mut cluster = Cluster::new(with_label(tree(&[("root.a", 100.0, 100.0)])));
     cluster.register_with(NodeHandle::new(0, 0, 1), "r0", 10, 10, &["x"]);

@@ -150,7 +150,7 @@ pub(super) enum AttemptState {
 /// Why an attempt is not active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PendingReason {
-    /// The cluster has no capacity in its partition yet.
+    /// Its partition has no capacity yet; of an unmanaged one, the cluster.
     NoCapacity,
     /// The queue's share for ApplicationMasters.
     QueueAmLimit,

@@ -112,7 +112,9 @@ impl Explainer<'_> {
                 let path = path(queue);
                 Some(match reason {
                     Inactive::NoCapacity => {
-                        format!("not active: {} has no capacity", self.partition_name(number))
+                        let what =
+                            am.map_or_else(|| "the cluster".to_owned(), |am| self.partition_name(am.partition));
+                        format!("not active: {what} has no capacity")
                     }
                     Inactive::QueueAmLimit => {
                         let used = leaf.map(|leaf| leaf.am_used.clone()).unwrap_or_default();
