@@ -314,7 +314,6 @@ fn nodes_are_counted_in_the_default_partition_of_the_queue() {
 
 /// `enhanced_headroom` counts containers that applications still want, of whatever size.
 #[test]
-#[ignore = "doors.rs enhanced_headroom: pending memory over the least container is not the number of containers"]
 fn pending_containers_of_the_cluster_are_counted() {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
     cluster.node(4);

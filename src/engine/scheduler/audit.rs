@@ -176,6 +176,11 @@ impl Scheduler {
                 }
             }
         }
+        let asks = self.attempts.iter().flat_map(|attempt| attempt.asks.values());
+        let wanted: u64 = asks.map(|ask| u64::from(ask.count)).sum();
+        if self.counts.pending != wanted {
+            found.push(format!("{} containers pending, asks want {wanted}", self.counts.pending));
+        }
         for (number, partition) in self.partitions.iter().enumerate() {
             for (index, share) in partition.shares.iter().enumerate() {
                 let Some(leaf) = share.leaf.as_deref() else { continue };

@@ -144,6 +144,7 @@ impl Scheduler {
         let share = attempt.share_mut(partition);
         let of = &mut self.partitions[usize::from(partition)];
         let leaf = of.leaf_mut(place.0);
+        self.counts.pending = self.counts.pending + u64::from(after) - u64::from(before);
         if after > before {
             let more = size.times(u64::from(after - before));
             share.pending.add(&more);

@@ -371,9 +371,8 @@ impl ResourceScheduler for Scheduler {
     }
 
     fn enhanced_headroom(&self) -> Option<(u64, u64)> {
-        let totals = self.totals();
-        let least = self.measures.minimum.memory_mb().max(1);
-        Some((totals.pending_memory_mb / least, totals.virtual_cores))
+        let virtual_cores = self.partitions.iter().map(|partition| partition.total.virtual_cores()).sum();
+        Some((self.counts.pending, virtual_cores))
     }
 
     fn priority(&self, attempt: Attempt) -> i32 {
