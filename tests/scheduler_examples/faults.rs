@@ -224,7 +224,6 @@ fn an_unmanaged_application_runs_where_every_node_has_a_label() {
 
 /// 0.7 of 10 GB are 7, not 6: numbers count as they are written, and not as the `f32` next to them.
 #[test]
-#[ignore = "admission.rs add_application and moves.rs weight_of: weights are not taken as written"]
 fn weights_of_users_count_as_written() {
     let mut queues = tree(&[("root.a", 10.0, 100.0), ("root.b", 90.0, 100.0)]);
     queues.queues[1].user_limit_factor = Some(1.0);

@@ -26,12 +26,7 @@ impl Scheduler {
         match self.admit(&add) {
             Ok((queue, priority)) => {
                 let user = self.users.hold(&add.user);
-                let weight = self
-                    .queues
-                    .settings(queue)
-                    .user_weights
-                    .get(&add.user)
-                    .map_or(1.0, |weight| f64::from(*weight));
+                let weight = self.queues.weight_of(queue, &add.user);
                 let Some(leaf) = self.queues.leaf_mut(queue) else { return };
                 let leaf_user = leaf.user(user, weight);
                 leaf.users[leaf_user as usize].applications += 1;
