@@ -157,7 +157,7 @@ impl Scheduler {
             leaf_user,
             state: AttemptState::NotRunnable { since: now, queue: None },
             keeps_containers: add.keep_containers,
-            is_held: false,
+            held_since: None,
             am,
             asks: std::collections::BTreeMap::new(),
             asked_in: Vec::new(),

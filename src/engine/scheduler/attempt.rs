@@ -205,8 +205,8 @@ pub(super) struct AttemptRow {
     pub(super) state: AttemptState,
     /// Containers of earlier attempts are its own.
     pub(super) keeps_containers: bool,
-    /// Its ApplicationMaster does not come for what it was granted: nothing more is placed for it.
-    pub(super) is_held: bool,
+    /// Since when its ApplicationMaster does not come for what it was granted: nothing more is placed for it.
+    pub(super) held_since: Option<Instant>,
     /// Its AM container.
     pub(super) am: Option<AmContainer>,
     /// What it asks for.
@@ -267,7 +267,7 @@ impl AttemptRow {
     /// Whether it may be given containers.
     #[inline]
     pub(super) fn is_active(&self) -> bool {
-        self.state == AttemptState::Active && !self.is_held
+        self.state == AttemptState::Active && self.held_since.is_none()
     }
 
     /// Amount × milliseconds of type `kind` until `now`.

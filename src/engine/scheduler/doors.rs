@@ -219,17 +219,18 @@ impl ResourceScheduler for Scheduler {
         self.set_row(now, attempt.row(), ask.key, row);
     }
 
-    fn hold_grants(&mut self, attempt: Attempt, is_held: bool) {
+    fn hold_grants(&mut self, now: Instant, attempt: Attempt, is_held: bool) {
         if self.attempts.by_handle(attempt).is_none() {
             return;
         }
         let Some(of) = self.attempts.get_mut(attempt.row()) else { return };
-        if core::mem::replace(&mut of.is_held, is_held) == is_held {
+        if of.held_since.is_some() == is_held {
             return;
         }
+        of.held_since = is_held.then_some(now);
         let keys: Vec<SchedulerKey> = of.asks.keys().copied().collect();
         for key in keys {
-            self.refresh_key(Instant::ZERO, attempt.row(), key);
+            self.refresh_key(now, attempt.row(), key);
         }
     }
 

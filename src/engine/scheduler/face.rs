@@ -210,7 +210,7 @@ pub trait ResourceScheduler {
     /// The AM does not come for what it was granted: with `is_held` nothing more is placed for the attempt, until this
     /// is said with false. What is asked stays asked. A scheduler that places on all the same is bounded by what the
     /// cluster has.
-    fn hold_grants(&mut self, _attempt: Attempt, _is_held: bool) {}
+    fn hold_grants(&mut self, _now: Instant, _attempt: Attempt, _is_held: bool) {}
 
     /// Outstanding containers of a key at `Any`.
     fn outstanding(&self, attempt: Attempt, key: SchedulerKey) -> u32;

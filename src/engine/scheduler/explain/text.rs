@@ -82,7 +82,7 @@ impl Explainer<'_> {
         let user = scheduler.users.name(self.app.user);
         let queue = self.attempt.queue;
         match self.attempt.state {
-            AttemptState::Active if self.attempt.is_held => Some(
+            AttemptState::Active if self.attempt.held_since.is_some() => Some(
                 "its ApplicationMaster does not come for what it was granted: nothing more is placed until it does"
                     .to_owned(),
             ),
