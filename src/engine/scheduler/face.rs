@@ -246,10 +246,10 @@ pub trait ResourceScheduler {
     /// Places what can be placed: called after a batch of allocates and events, before their answers are written.
     fn schedule(&mut self, now: Instant, out: &mut SchedulerOutput);
 
-    /// What the application could still get in its queue.
+    /// What the application could still get in its queue, in the partitions it asks in.
     fn headroom(&self, attempt: Attempt) -> ResourceVector;
 
-    /// Usable nodes of the queue's default partition.
+    /// Usable nodes of the partition its asks without a label go to.
     fn num_cluster_nodes(&self, attempt: Attempt) -> u32;
 
     /// How busy the whole cluster is: containers all applications still want, virtual cores there are. `None` = not told.
