@@ -15,7 +15,7 @@ use super::limits::{max_applications, max_applications_per_user};
 use super::message::{AddApplication, AddAttempt, ApplicationEvent, LaunchAm, Usage};
 use super::queue::QueueIndex;
 use super::resource::ResourceVector;
-use super::settings::FindQueueError;
+use super::settings::{Capacity, FindQueueError};
 use super::{Scheduler, done, refuse};
 use crate::engine::event::{NodeCommand, NodeOrder};
 use crate::engine::time::Instant;
@@ -98,10 +98,7 @@ impl Scheduler {
     /// Whether a leaf may have one more application of this user.
     pub(super) fn has_room_for_application(&self, queue: QueueIndex, user: &str) -> Result<(), String> {
         let settings = self.queues.settings(queue);
-        let shares = self.partitions.iter().map(|partition| &partition.share(queue).capacity);
-        let absolute =
-            shares.filter(|capacity| capacity.is_accessible).map(|capacity| capacity.absolute_capacity);
-        let most = max_applications(&self.queues.tree, settings, absolute);
+        let most = self.max_applications(queue);
         let count = self.queues.get(queue).applications;
         if count >= most {
             return Err(format!(
@@ -123,6 +120,28 @@ impl Scheduler {
             ));
         }
         Ok(())
+    }
+
+    /// Most applications of a leaf.
+    ///
+    /// What part of a partition an amount is nobody knows while it has no nodes. Until then it counts as all of it: after a
+    /// restart applications come before nodes do.
+    pub(super) fn max_applications(&self, queue: QueueIndex) -> u32 {
+        let of = self.queues.get(queue);
+        let is_in_amounts = |label: &str| {
+            of.chain.iter().any(|queue| {
+                let share = self.queues.settings(*queue).capacities.get(label);
+                share.is_some_and(|share| matches!(share.capacity, Capacity::Absolute(_)))
+            })
+        };
+        let shares =
+            self.partitions.iter().filter(|partition| !partition.is_removed).filter_map(|partition| {
+                let capacity = &partition.share(queue).capacity;
+                let is_unknown = partition.total.is_zero() && is_in_amounts(&partition.label);
+                let share = if is_unknown { 1.0 } else { capacity.absolute_capacity };
+                capacity.is_accessible.then_some(share)
+            });
+        max_applications(&self.queues.tree, self.queues.settings(queue), shares)
     }
 
     pub(super) fn add_attempt(&mut self, now: Instant, add: AddAttempt, out: &mut SchedulerOutput) {
