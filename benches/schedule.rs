@@ -97,13 +97,15 @@ impl Cluster {
         };
         let mut out = SchedulerOutput::default();
         let mut scheduler = Scheduler::new(settings);
-        for row in 0..nodes {
+        // Applications are active where the default partition has a node.
+        for row in 0..nodes + u32::from(!labels.is_empty()) {
+            let label = label_of(&labels, row as usize).filter(|_| row < nodes);
             let added = NodeAdded {
                 host: format!("n{row}").into(),
                 port: 1,
                 http_port: 2,
                 rack_name: format!("r{}", row / 40).into(),
-                node_labels: label_of(&labels, row as usize).map(Into::into).into_iter().collect(),
+                node_labels: label.map(Into::into).into_iter().collect(),
             };
             let event = NodeEvent {
                 added: Some(Box::new(added)),
