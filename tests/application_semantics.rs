@@ -9,6 +9,8 @@ mod access;
 mod changes;
 #[path = "application_semantics/client.rs"]
 mod client;
+#[path = "application_semantics/ended.rs"]
+mod ended;
 #[path = "application_semantics/lifecycle.rs"]
 mod lifecycle;
 #[path = "application_semantics/random.rs"]

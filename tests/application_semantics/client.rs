@@ -492,7 +492,7 @@ fn resource_types_are_told_memory_first() {
 }
 
 /// The archive of a record, as the scheduler makes it.
-fn archive<M>(message: &M) -> Box<[u8]>
+pub(super) fn archive<M>(message: &M) -> Box<[u8]>
 where
     M: Message
         + for<'a> rkyv::Serialize<

@@ -167,7 +167,10 @@ impl ApplicationManager {
                     None => self.life.counters.unknown_events += 1,
                 }
             }
-            ApplicationEvent::QueuesReplaced { queues } => self.life.access.set_queues(*queues),
+            ApplicationEvent::QueuesReplaced { queues } => {
+                self.life.access.set_queues(*queues);
+                self.life.ended.keep_known(&self.life.access);
+            }
             ApplicationEvent::Reply { token, reply } => self.handle_query_reply(token, reply, out),
         }
         self.run(out);

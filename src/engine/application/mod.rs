@@ -12,6 +12,7 @@
 //! | `rm_app_state`, `rm_app_attempt_state` | YARN's tables, pure |
 //! | `lifecycle`, `attempt_lifecycle` | what the tables' actions do |
 //! | `access`, `audit`, `report` | who may, what is logged, what is shown |
+//! | `ended` | how applications ended, by queue |
 
 mod access;
 mod administration;
@@ -19,6 +20,7 @@ mod attempt_lifecycle;
 mod audit;
 mod call;
 mod client;
+mod ended;
 mod lifecycle;
 mod listing;
 mod manager;

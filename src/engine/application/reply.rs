@@ -12,7 +12,7 @@ use heddle_wire::record::{ApplicationId, LabelToNodeIds, NodeId, NodeIdToLabels,
 use heddle_wire::{Reject, RejectCode, decode};
 
 use super::audit::Line;
-use super::call::Call;
+use super::call::{Call, Record};
 use super::client::{operation_name, timeouts_response};
 use super::manager::ApplicationManager;
 use super::message::{ApplicationOutput, ApplicationReply, StoreOperation, UpdatePurpose};
@@ -74,16 +74,17 @@ impl ApplicationManager {
                 QueryReply::Refused { .. } => {
                     call.answer(&mut out.late_answers, &GetQueueInfoResponse::default());
                 }
-                reply => call.answer_archived(&mut out.late_answers, &record(reply)?),
+                reply => {
+                    let mut response: GetQueueInfoResponse = decode(&record(reply)?).map_err(not_archived)?;
+                    response.queues.iter_mut().for_each(|queue| self.life.ended.fill(queue));
+                    try_answer(call, &response, out)?;
+                }
             },
             Wait::Explain(id) => {
-                let body = record(reply)?;
                 let mut response: ExplainApplicationResponse =
-                    decode(&body).map_err(|error| internal(&error.to_string()))?;
+                    decode(&record(reply)?).map_err(not_archived)?;
                 response.state = self.app(id)?.public_state();
-                if let Err(error) = call.try_answer(&mut out.late_answers, &response) {
-                    return Err(internal(&format!("{error}; ask for less")));
-                }
+                try_answer(call, &response, out)?;
             }
             Wait::Signal => {
                 done(reply)?;
@@ -298,6 +299,16 @@ const fn is_over(state: RmAppState) -> bool {
 
 fn internal(text: &str) -> Reject {
     Reject::new(RejectCode::Internal, text)
+}
+
+fn not_archived(error: heddle_wire::DecodeError) -> Reject {
+    internal(&error.to_string())
+}
+
+/// Answers with what another role has written and this one completed.
+fn try_answer<M: Record>(call: &Call, response: &M, out: &mut ApplicationOutput) -> Result<(), Reject> {
+    call.try_answer(&mut out.late_answers, response)
+        .map_err(|error| internal(&format!("{error}; ask for less")))
 }
 
 fn unexpected(reply: QueryReply) -> Reject {
