@@ -5,6 +5,8 @@
 
 #[path = "application_semantics/access.rs"]
 mod access;
+#[path = "application_semantics/audit.rs"]
+mod audit;
 #[path = "application_semantics/changes.rs"]
 mod changes;
 #[path = "application_semantics/client.rs"]
@@ -18,6 +20,7 @@ mod random;
 #[path = "application_semantics/storing.rs"]
 mod storing;
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use heddle::engine::application::message::*;
@@ -105,6 +108,8 @@ struct Rm {
     notices: Vec<String>,
     replies: Vec<ApplicationReply>,
     correlation_id: u64,
+    /// Where requests come from.
+    address: Option<IpAddr>,
 }
 
 impl Rm {
@@ -135,6 +140,7 @@ impl Rm {
             notices: Vec::new(),
             replies: Vec::new(),
             correlation_id: 0,
+            address: None,
         }
     }
 
@@ -288,7 +294,7 @@ impl Rm {
         write_frame(&mut frame, Flags::REQUEST, self.correlation_id, 0, message);
         let peer = PeerId(user.bytes().fold(7, |sum, byte| sum * 31 + u64::from(byte)));
         let mut batch = FrameBatch::default();
-        let caller = Caller { peer, name: user.into(), is_admin };
+        let caller = Caller { address: self.address, ..Caller::new(peer, user, is_admin) };
         batch.push_from(&frame, StreamRef::new(0, 1, 1), &caller);
         let mut answers = AnswerBatch::default();
         let taken = self.manager.handle_frames(self.now, &batch, 0, &mut answers, &mut self.out);

@@ -24,7 +24,7 @@ use super::proxy::NetPort;
 use crate::engine::application::{
     ApplicationCommand, ApplicationOutput, ApplicationReply, StoreEvent, StoreOperation,
 };
-use crate::engine::batch::{AnswerBatch, FrameBatch};
+use crate::engine::batch::{ANSWERS_SIZE_MAX, AnswerBatch, FrameBatch};
 use crate::engine::scheduler::message::{ApplicationEvent, SchedulerCommand};
 use crate::engine::time::Instant;
 use crate::metrics::{ApplicationGauge, QueueDepths};
@@ -193,7 +193,8 @@ impl<A: ApplicationSteps, S: StateStore> ApplicationRole<A, S> {
 
     fn take_events(&mut self, now: Instant) -> usize {
         let mut items = 0;
-        while items < EVENTS_PER_CYCLE {
+        // An event may carry a page of a listing: what all that wait are answered would be more than a peer is kept.
+        while items < EVENTS_PER_CYCLE && self.stepper.output().late_answers.size() <= ANSWERS_SIZE_MAX {
             let Some(event) = self.scheduler.events.poll() else { break };
             self.is_touched = true;
             self.stepper.handle_application_event(now, event);

@@ -348,7 +348,7 @@ mod tests {
     }
 
     fn caller() -> Caller {
-        Caller { peer: PeerId(1), name: "root".into(), is_admin: true }
+        Caller::new(PeerId(1), "root", true)
     }
 
     /// Runs a refresh against an application manager that answers with `reply`.

@@ -434,7 +434,7 @@ fn what_does_not_exist_is_named_and_what_is_not_there_yet_too() {
             routing_key: 0,
         };
         let mut batch = FrameBatch::default();
-        let caller = Caller { peer: PeerId(1), name: "root".into(), is_admin: true };
+        let caller = Caller::new(PeerId(1), "root", true);
         batch.push_from(&header.to_bytes(), StreamRef::new(0, 1, 1), &caller);
         let mut answers = AnswerBatch::default();
         rm.manager.handle_frames(rm.now, &batch, 0, &mut answers, &mut rm.out);

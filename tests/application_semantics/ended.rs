@@ -27,7 +27,9 @@ fn scheduler(command: &SchedulerCommand) -> Option<QueryReply> {
 
 /// Completed, killed, failed of root, root.default and root.b.
 fn ended(rm: &mut Rm) -> [(u64, u64, u64); 3] {
-    rm.send("ada", false, &GetQueueInfoRequest { queue_name: "root".to_owned(), ..Default::default() });
+    let request =
+        GetQueueInfoRequest { queue_name: "root".to_owned(), limit: 512, ..GetQueueInfoRequest::default() };
+    rm.send("ada", false, &request);
     let queues = rm.answer::<GetQueueInfoResponse>().expect("an answer").queues;
     let of = |queue: &QueueInfo| {
         let counts = &queue.statistics;
@@ -87,7 +89,7 @@ fn counts_outlive_the_applications_and_go_with_their_queue() {
     }
     assert_eq!(ended(&mut rm), [(0, 3, 0), (0, 1, 0), (0, 2, 0)], "two of the three are forgotten");
     let mut refresh = |leaves: &[&str]| {
-        let caller = Caller { peer: PeerId(1), name: "root".into(), is_admin: true };
+        let caller = Caller::new(PeerId(1), "root", true);
         let queues = Box::new(tree(leaves));
         let reply = rm.command(ApplicationCommand::ReplaceQueues { token: 1, caller, queues });
         assert!(matches!(reply, ApplicationReply::QueuesReplaced { .. }), "{reply:?}");

@@ -18,7 +18,7 @@ use crate::engine::scheduler::message::SchedulerCommand;
 use crate::engine::time::Instant;
 
 /// What the methods of the administration protocol are the target of, in the audit log.
-const TARGET: &str = "AdminService";
+pub(super) const TARGET: &str = "AdminService";
 
 impl ApplicationManager {
     /// What the administration service has read from files.
@@ -46,7 +46,7 @@ impl ApplicationManager {
                             let count = u32::try_from(queues.queues.len()).unwrap_or(u32::MAX);
                             let waiter = Waiter::ReplaceQueues {
                                 token,
-                                user: caller.name,
+                                caller,
                                 queues: count,
                                 added,
                                 removed,
@@ -72,16 +72,14 @@ impl ApplicationManager {
                 }
             },
         };
-        let mut line = Line::new(&caller.name, operation, TARGET, done.is_ok());
+        out.audit.push(Line::of(&caller, operation, TARGET, &done).finish());
         out.replies.push(match done {
             Ok(()) => ApplicationReply::Done { token },
             Err(reject) => {
                 self.count_reject(&reject);
-                line = line.with("DESCRIPTION", &reject.message);
                 ApplicationReply::Refused { token, code: reject.code, reasons: reject.message.into() }
             }
         });
-        out.audit.push(line.finish());
     }
 
     fn check_admin(&self, caller: &Caller, operation: &str) -> Result<(), Reject> {
@@ -171,11 +169,8 @@ impl ApplicationManager {
         result: &Result<i64, Reject>,
         out: &mut ApplicationOutput,
     ) {
-        let mut line = Line::new(call.user(), operation_name(call.header.opcode), TARGET, result.is_ok());
-        if let Err(reject) = result {
-            line = line.with("DESCRIPTION", &reject.message);
-        }
-        out.audit.push(line.finish());
+        let operation = operation_name(call.header.opcode);
+        out.audit.push(Line::of(&call.caller, operation, TARGET, result).finish());
     }
 
     fn replace_labels(

@@ -21,12 +21,9 @@ use super::message::{ApplicationOutput, StoreOperation, UpdatePurpose};
 use super::rm_app::RmApp;
 use super::rm_app_state::RmAppState;
 use super::waiting::{Change, ChangeStep, Wait, Waiter};
-use crate::engine::batch::{AnswerBatch, FrameBatch, FrameRef};
+use crate::engine::batch::{ANSWERS_SIZE_MAX, AnswerBatch, FrameBatch, FrameRef};
 use crate::engine::scheduler::message::{Query, SchedulerCommand};
 use crate::engine::time::Instant;
-
-/// Answers of one call of `handle_frames`, bytes; past it the rest of the batch waits for the next call.
-pub const ANSWERS_SIZE_MAX: usize = 4 << 20;
 
 /// Applications that listings of one call of `handle_frames` look at, so that others wait for some ten milliseconds at
 /// most.
@@ -69,7 +66,7 @@ impl ApplicationManager {
     ) {
         // Transport has read the header; a reference without a frame is nobody's call.
         let Some(frame) = batch.frame(frame_ref) else { return };
-        let Some(caller) = batch.caller(frame_ref.peer) else {
+        let Some(caller) = batch.caller(frame_ref) else {
             self.life.counters.rejects += 1;
             let text = "the caller of the frame is not known, accepted are frames with their caller";
             let reject = Reject::new(RejectCode::Internal, text);
@@ -211,19 +208,17 @@ impl ApplicationManager {
         })
     }
 
-    /// The audit line of an action on an application.
+    /// The audit line of an action on an application; `queue` is the one it is about, if any.
     pub(super) fn audit<T>(
         call: &Call,
         operation: &str,
         id: ApplicationId,
+        queue: &str,
         result: &Result<T, Reject>,
         out: &mut ApplicationOutput,
     ) {
-        let mut line = Line::new(call.user(), operation, TARGET, result.is_ok());
-        if let Err(reject) = result {
-            line = line.with("DESCRIPTION", &reject.message);
-        }
-        out.audit.push(line.with("APPID", &id.to_string()).finish());
+        let line = Line::of(&call.caller, operation, TARGET, result);
+        out.audit.push(line.with("APPID", &id.to_string()).with("QUEUENAME", queue).finish());
     }
 
     fn new_application(&mut self, call: &Call, body: &[u8], answers: &mut AnswerBatch) -> Result<(), Reject> {
@@ -255,7 +250,7 @@ impl ApplicationManager {
         let (state, is_unmanaged) = match app {
             Ok(app) => (app.state, app.submission.is_unmanaged),
             Err(reject) => {
-                Self::audit::<()>(call, OPERATION, id, &Err(reject.clone()), out);
+                Self::audit::<()>(call, OPERATION, id, "", &Err(reject.clone()), out);
                 return Err(reject);
             }
         };
@@ -265,7 +260,7 @@ impl ApplicationManager {
         }
         // Clients repeat the call until it is done: only the first is news.
         if !matches!(state, RmAppState::Killing | RmAppState::FinalSaving) {
-            Self::audit(call, OPERATION, id, &Ok(()), out);
+            Self::audit(call, OPERATION, id, "", &Ok(()), out);
             let reason = request.diagnostics.as_ref().map_or("", |text| text.as_str());
             let reason =
                 if reason.is_empty() { String::new() } else { format!(" with diagnostic message: {reason}") };
@@ -291,7 +286,7 @@ impl ApplicationManager {
             app.attempt_index(attempt_id).ok_or_else(|| attempt_not_found(attempt_id))?;
             Ok(app.state.is_final_stored())
         });
-        Self::audit(call, "Fail Attempt Request", id, &result, out);
+        Self::audit(call, "Fail Attempt Request", id, "", &result, out);
         if !result? {
             let text = format!("Attempt failed by user {}.", call.user());
             self.life.attempt_input(attempt_id, AttemptInput::Fail(text));
@@ -321,7 +316,7 @@ impl ApplicationManager {
             };
             self.ask(call, wait, command, out)
         });
-        self.begin_change(call, id, result, out)
+        self.begin_change(call, id, target, result, out)
     }
 
     fn check_move(&self, call: &Call, id: ApplicationId, target: &str) -> Result<Box<str>, Reject> {
@@ -346,6 +341,7 @@ impl ApplicationManager {
         &mut self,
         call: &Call,
         id: ApplicationId,
+        queue: &str,
         result: Result<(), Reject>,
         out: &mut ApplicationOutput,
     ) -> Result<(), Reject> {
@@ -357,7 +353,8 @@ impl ApplicationManager {
                 Ok(())
             }
             Err(reject) => {
-                Self::audit::<()>(call, operation_name(call.header.opcode), id, &Err(reject.clone()), out);
+                let operation = operation_name(call.header.opcode);
+                Self::audit::<()>(call, operation, id, queue, &Err(reject.clone()), out);
                 Err(reject)
             }
         }
@@ -404,7 +401,7 @@ impl ApplicationManager {
             return Ok(());
         }
         let result = result.and_then(|_| self.store_change(call, id, Change::Priority(priority), out));
-        self.begin_change(call, id, result, out)
+        self.begin_change(call, id, "", result, out)
     }
 
     fn update_timeouts(
@@ -444,7 +441,7 @@ impl ApplicationManager {
         }
         let result = result
             .and_then(|until| self.store_change(call, id, Change::Expiry(until.unwrap_or(wanted_ms)), out));
-        self.begin_change(call, id, result, out)
+        self.begin_change(call, id, "", result, out)
     }
 
     /// Writes a change; it is applied when it is durable.
@@ -487,11 +484,7 @@ impl ApplicationManager {
             let signal = |token| SchedulerCommand::SignalContainer { token, container_id, command };
             self.ask(call, Wait::Signal, signal, out)
         });
-        let mut line =
-            Line::new(call.user(), operation_name(Opcode::SignalToContainer), TARGET, result.is_ok());
-        if let Err(reject) = &result {
-            line = line.with("DESCRIPTION", &reject.message);
-        }
+        let line = Line::of(&call.caller, operation_name(Opcode::SignalToContainer), TARGET, &result);
         let line = line.with("APPID", &id.to_string()).with("CONTAINERID", &container_id.to_string());
         out.audit.push(line.finish());
         result

@@ -16,7 +16,7 @@ use super::call::{Call, request};
 use super::client::attempt_not_found;
 use super::manager::ApplicationManager;
 use super::message::ApplicationOutput;
-use super::report::{size_of_attempt_report, size_of_report};
+use super::report::{attempt_report, size_of_attempt_report, size_of_report};
 use super::rm_app::RmApp;
 use super::waiting::Wait;
 use crate::engine::batch::AnswerBatch;
@@ -100,7 +100,7 @@ impl ApplicationManager {
         let app = self.app_for(call, attempt_id.application_id, AccessType::View)?;
         let attempt = app.attempt_index(attempt_id).and_then(|index| app.attempts.get(index));
         let attempt = attempt.ok_or_else(|| attempt_not_found(attempt_id))?;
-        let application_attempt_report = self.life.attempt_report(app, attempt);
+        let application_attempt_report = attempt_report(attempt);
         call.answer(answers, &GetApplicationAttemptReportResponse { application_attempt_report });
         Ok(())
     }
@@ -114,7 +114,7 @@ impl ApplicationManager {
         let (mut application_attempts, mut size, mut next) = (Vec::new(), 0, None);
         let mut rest = app.attempts.iter().filter(|attempt| attempt.id.attempt_id > after).peekable();
         while let Some(attempt) = rest.next() {
-            let report = self.life.attempt_report(app, attempt);
+            let report = attempt_report(attempt);
             size += size_of_attempt_report(&report);
             application_attempts.push(report);
             if (application_attempts.len() >= limit || size > PAGE_SIZE_MAX) && rest.peek().is_some() {

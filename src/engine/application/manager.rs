@@ -303,7 +303,7 @@ impl ApplicationManager {
             _ => counters.failed += 1,
         }
         out.audit.push(audit::completed(app));
-        out.summaries.push(audit::summary(app, &self.life.settings));
+        out.summaries.push(audit::summary(app));
         self.completed.push_back(id);
         self.completed_in_store += 1;
         let settings = &self.life.settings;

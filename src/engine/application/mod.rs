@@ -35,7 +35,6 @@ pub mod settings;
 mod submit;
 mod waiting;
 
-pub use client::ANSWERS_SIZE_MAX;
 pub use manager::ApplicationManager;
 pub use message::{
     ApplicationCommand, ApplicationCounters, ApplicationOutput, ApplicationReply, StoreEvent, StoreOperation,

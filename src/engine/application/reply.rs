@@ -11,6 +11,7 @@ use heddle_wire::application_client::*;
 use heddle_wire::record::{ApplicationId, LabelToNodeIds, NodeId, NodeIdToLabels, NodeLabel};
 use heddle_wire::{Reject, RejectCode, decode};
 
+use super::administration;
 use super::audit::Line;
 use super::call::{Call, Record};
 use super::client::{operation_name, timeouts_response};
@@ -30,18 +31,17 @@ impl ApplicationManager {
                     call.reject(&mut out.late_answers, &reject);
                 }
             }
-            Some(Waiter::ReplaceQueues { token, user, queues, added, removed, changed }) => {
+            Some(Waiter::ReplaceQueues { token, caller, queues, added, removed, changed }) => {
                 let result = done(reply);
-                let mut line = Line::new(&user, "refreshQueues", "AdminService", result.is_ok());
+                let line = Line::of(&caller, "refreshQueues", administration::TARGET, &result);
+                out.audit.push(line.finish());
                 out.replies.push(match result {
                     Ok(_) => ApplicationReply::QueuesReplaced { token, queues, added, removed, changed },
                     Err(reject) => {
-                        line = line.with("DESCRIPTION", &reject.message);
                         let (code, reasons) = (reject.code, reject.message.into());
                         ApplicationReply::Refused { token, code, reasons }
                     }
                 });
-                out.audit.push(line.finish());
             }
             None => {
                 self.life.counters.unknown_events += 1;
@@ -277,7 +277,8 @@ impl ApplicationManager {
         if let Some(app) = app {
             app.is_changing = false;
         }
-        Self::audit(call, operation_name(call.header.opcode), id, &result, out);
+        let queue = if let Change::Queue(queue) = change { queue } else { "" };
+        Self::audit(call, operation_name(call.header.opcode), id, queue, &result, out);
         let answers = &mut out.late_answers;
         match (result, change) {
             (Err(reject), _) => {

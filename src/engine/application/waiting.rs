@@ -10,6 +10,7 @@ use heddle_wire::record::ApplicationId;
 use heddle_wire::{Reject, RejectCode};
 
 use super::call::Call;
+use crate::engine::batch::Caller;
 
 /// What happens when the answer is there.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ pub(super) enum Waiter {
     /// A frame's sender.
     Call(Call, Wait),
     /// ReplaceQueues of the administration service.
-    ReplaceQueues { token: u64, user: Box<str>, queues: u32, added: u32, removed: u32, changed: u32 },
+    ReplaceQueues { token: u64, caller: Caller, queues: u32, added: u32, removed: u32, changed: u32 },
 }
 
 /// See the module.
