@@ -48,6 +48,7 @@ fn a_line_has_who_from_where_did_what_to_which_application() {
     assert!(rm.audit[2].starts_with(&expected), "{}", rm.audit[2]);
     assert!(rm.audit[2].ends_with(&format!("\tAPPID={id}")), "{}", rm.audit[2]);
     rm.kill(id);
+    assert_eq!(rm.report(id).diagnostics, format!("Application {id} was killed by user ada at fd00::7"));
     let expected = "USER=ada\tOPERATION=Application Finished - Killed\tTARGET=RMAppManager\tRESULT=SUCCESS";
     assert_eq!(rm.audit[4], format!("{expected}\tAPPID={id}"), "nobody asked for it: it has no address");
 }
@@ -73,4 +74,35 @@ fn administrators_are_audited_with_their_address_too() {
              accepted are the administrators of the cluster (yarn.admin.acl)",
         ]
     );
+}
+
+/// Whoever had an administrator's certificate could take nodes out, whatever the administrators' ACL said, and no audit log
+/// knew: the shards do it, and they know neither.
+#[test]
+fn what_others_carry_out_is_admitted_and_audited_here() {
+    let mut rm = Rm::with(closed);
+    let caller = |name: &str, is_admin| Caller::new(PeerId(1), name, is_admin);
+    let opcode = heddle_wire::Opcode::DecommissionNodes as u16;
+    for (name, is_admin, expected) in [
+        ("root", true, None),
+        ("eve", true, Some(RejectCode::AccessControl)),
+        ("root", false, Some(RejectCode::RoleNotAllowed)),
+    ] {
+        let caller = caller(name, is_admin);
+        let reply = rm.command(ApplicationCommand::CheckAccess { token: 4, caller, opcode });
+        match (reply, expected) {
+            (ApplicationReply::Done { token: 4 }, None) => {}
+            (ApplicationReply::Refused { token: 4, code, .. }, Some(expected)) => {
+                assert_eq!(code, expected as u16)
+            }
+            (reply, _) => panic!("{name}: {reply:?}"),
+        }
+    }
+    assert_eq!(rm.audit.len(), 2, "who may is audited when it is done: {:#?}", rm.audit);
+    for failure in [None, Some("n1 is no address".into())] {
+        rm.command(ApplicationCommand::Audit { token: 5, caller: caller("root", true), opcode, failure });
+    }
+    let line = "USER=root\tOPERATION=decommissionNodes\tTARGET=AdminService\tRESULT=";
+    assert_eq!(rm.audit[2], format!("{line}SUCCESS"));
+    assert_eq!(rm.audit[3], format!("{line}FAILURE\tDESCRIPTION=n1 is no address\tPERMISSIONS=UNKNOWN"));
 }

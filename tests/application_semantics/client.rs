@@ -50,6 +50,17 @@ fn ids_are_the_start_of_the_resource_manager_and_a_counter() {
     assert_eq!((response.application_id.id, response.maximum_capability.memory_mb), (2, 8_192));
 }
 
+/// An id that a client had made up was given out later: the submission under it was taken for a repetition and its
+/// application never existed.
+#[test]
+fn an_id_that_is_in_use_is_not_given_out() {
+    let mut rm = Rm::new();
+    for id in [1, 2, 4] {
+        rm.submit_as("eve", context(ApplicationId { cluster_timestamp: RM, id })).expect("it is taken");
+    }
+    assert_eq!([rm.new_id().id, rm.new_id().id, rm.new_id().id], [3, 5, 6]);
+}
+
 #[test]
 fn a_known_id_is_success_whoever_asks_and_whatever_it_says() {
     let mut rm = Rm::new();
@@ -462,6 +473,8 @@ fn an_attempt_that_its_owner_fails_is_followed_by_another() {
     let (id, first) = rm.running();
     rm.send("ada", false, &FailApplicationAttemptRequest { application_attempt_id: first });
     rm.answer::<FailApplicationAttemptResponse>().expect("success");
+    let line = rm.audit.last().expect("a line");
+    assert!(line.ends_with(&format!("RESULT=SUCCESS\tAPPID={id}\tAPPATTEMPTID={first}")), "{line}");
     assert_eq!(rm.attempt_report(first).diagnostics, "Attempt failed by user ada.");
     assert_eq!(rm.attempt_state(attempt(id, 2)), YarnApplicationAttemptState::Scheduled);
     assert_eq!(rm.removal(), (false, true));

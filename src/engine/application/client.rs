@@ -7,8 +7,8 @@
 use heddle_wire::application_client::*;
 use heddle_wire::opcode::Protocol;
 use heddle_wire::record::{
-    ApplicationAttemptId, ApplicationId, ArchivedSignalContainerCommand, QueueAcl, ResourceTypeInfo,
-    SignalContainerCommand,
+    ApplicationAttemptId, ApplicationId, ArchivedSignalContainerCommand, ContainerId, QueueAcl,
+    ResourceTypeInfo, SignalContainerCommand,
 };
 use heddle_wire::{Opcode, Reject, RejectCode};
 
@@ -223,13 +223,17 @@ impl ApplicationManager {
 
     fn new_application(&mut self, call: &Call, body: &[u8], answers: &mut AnswerBatch) -> Result<(), Reject> {
         request!(GetNewApplicationRequest, body);
-        let Some(id) = self.last_application.checked_add(1) else {
+        // Clients may submit under an id that nobody gave them: it is not given to somebody else then.
+        let cluster_timestamp = self.life.settings.rm_identifier;
+        let is_free = |id: &u32| !self.apps.contains_key(&ApplicationId { cluster_timestamp, id: *id });
+        let next = self.last_application.checked_add(1).and_then(|first| (first..=u32::MAX).find(is_free));
+        let Some(id) = next else {
             let text = format!("application ids of this start are used up, accepted are {}", u32::MAX);
             return Err(Reject::new(RejectCode::Internal, text));
         };
         self.last_application = id;
         let settings = &self.life.settings;
-        let application_id = ApplicationId { cluster_timestamp: settings.rm_identifier, id };
+        let application_id = ApplicationId { cluster_timestamp, id };
         let maximum = settings.resource_types.to_resource(&settings.maximum_allocation);
         let maximum_capability = resource_to(&maximum);
         call.answer(answers, &GetNewApplicationResponse { application_id, maximum_capability });
@@ -264,7 +268,8 @@ impl ApplicationManager {
             let reason = request.diagnostics.as_ref().map_or("", |text| text.as_str());
             let reason =
                 if reason.is_empty() { String::new() } else { format!(" with diagnostic message: {reason}") };
-            let text = format!("Application {id} was killed by user {}{reason}", call.user());
+            let address = call.caller.address.map_or_else(String::new, |address| format!(" at {address}"));
+            let text = format!("Application {id} was killed by user {}{address}{reason}", call.user());
             self.life.app_input(id, AppInput::Kill(text));
             self.run(out);
         }
@@ -286,7 +291,10 @@ impl ApplicationManager {
             app.attempt_index(attempt_id).ok_or_else(|| attempt_not_found(attempt_id))?;
             Ok(app.state.is_final_stored())
         });
-        Self::audit(call, "Fail Attempt Request", id, "", &result, out);
+        let line = Line::of(&call.caller, "Fail Attempt Request", TARGET, &result)
+            .with("APPID", &id.to_string())
+            .with("APPATTEMPTID", &attempt_id.to_string());
+        out.audit.push(line.finish());
         if !result? {
             let text = format!("Attempt failed by user {}.", call.user());
             self.life.attempt_input(attempt_id, AttemptInput::Fail(text));
@@ -482,12 +490,25 @@ impl ApplicationManager {
         };
         let result = self.app_for(call, id, AccessType::Modify).map(|_| ()).and_then(|()| {
             let signal = |token| SchedulerCommand::SignalContainer { token, container_id, command };
-            self.ask(call, Wait::Signal, signal, out)
+            self.ask(call, Wait::Signal(container_id), signal, out)
         });
-        let line = Line::of(&call.caller, operation_name(Opcode::SignalToContainer), TARGET, &result);
-        let line = line.with("APPID", &id.to_string()).with("CONTAINERID", &container_id.to_string());
-        out.audit.push(line.finish());
+        // What the scheduler is asked is audited when it has answered.
+        if result.is_err() {
+            Self::audit_signal(call, container_id, &result, out);
+        }
         result
+    }
+
+    pub(super) fn audit_signal<T>(
+        call: &Call,
+        container_id: ContainerId,
+        result: &Result<T, Reject>,
+        out: &mut ApplicationOutput,
+    ) {
+        let line = Line::of(&call.caller, operation_name(Opcode::SignalToContainer), TARGET, result)
+            .with("APPID", &container_id.application_id().to_string())
+            .with("CONTAINERID", &container_id.to_string());
+        out.audit.push(line.finish());
     }
 
     fn resource_types(&self, call: &Call, body: &[u8], answers: &mut AnswerBatch) -> Result<(), Reject> {

@@ -86,8 +86,10 @@ impl ApplicationManager {
                 response.state = self.app(id)?.public_state();
                 try_answer(call, &response, out)?;
             }
-            Wait::Signal => {
-                done(reply)?;
+            Wait::Signal(container_id) => {
+                let result = done(reply);
+                Self::audit_signal(call, container_id, &result, out);
+                result?;
                 call.answer(&mut out.late_answers, &SignalToContainerResponse {});
             }
             Wait::NodeToLabels { start, limit } => {

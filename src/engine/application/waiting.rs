@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use heddle_wire::application_client::GetLabelsToNodesRequest;
-use heddle_wire::record::ApplicationId;
+use heddle_wire::record::{ApplicationId, ContainerId};
 use heddle_wire::{Reject, RejectCode};
 
 use super::call::Call;
@@ -26,7 +26,7 @@ pub(super) enum Wait {
     /// ExplainApplication: the state is ours.
     Explain(ApplicationId),
     /// SignalToContainer.
-    Signal,
+    Signal(ContainerId),
     /// GetNodeToLabels.
     NodeToLabels { start: u32, limit: u32 },
     /// GetLabelsToNodes.
