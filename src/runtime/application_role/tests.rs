@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::application::message::StoreError;
 use crate::engine::batch::{Caller, PeerId, StreamRef};
 use crate::engine::scheduler::message::QueryReply;
-use crate::ring::spsc;
+use crate::ring::{SpscProducer, spsc};
 use crate::runtime::proxy::{BATCHES, RolePort, connect};
 
 const STREAM: StreamRef = StreamRef::new(0, 1, 1);
@@ -121,7 +121,7 @@ impl Bench {
         let administration = MpscQueue::new(4);
         let (reply_sender, replies) = mpsc::channel(4);
         let scheduler = SchedulerLink {
-            commands: commands_out,
+            commands: Outgoing::new(commands_out),
             events: events_in,
             sleeper,
             finished: Arc::clone(&finished),
@@ -204,7 +204,7 @@ fn events_are_taken_while_commands_find_no_room_and_frames_wait() {
     }
     bench.step();
     assert!(bench.events.has_room() && bench.role.scheduler.events.is_empty());
-    assert_eq!(bench.role.waiting.len(), 28);
+    assert_eq!(bench.role.scheduler.commands.waiting(), 28);
     bench.send(1);
     bench.step();
     assert!(bench.role.stepper.callers.is_empty(), "frames wait until the commands have gone");
@@ -212,7 +212,7 @@ fn events_are_taken_while_commands_find_no_room_and_frames_wait() {
     let mut taken = 0;
     for _ in 0..40 {
         taken += bench.schedule();
-        assert!(bench.role.waiting.is_empty() || bench.role.has_work());
+        assert!(!bench.role.scheduler.commands.is_held_up() || bench.role.has_work());
         bench.step();
     }
     assert_eq!((taken, bench.role.stepper.callers.len()), (31, 1));
