@@ -212,7 +212,7 @@ fn refresh_nodes(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, frame: &Fram
         let (doors, caller) = (&refreshing.doors, &refreshing.caller);
         doors.files.check_access(opcode, caller.clone()).await?;
         let result = doors.node_lists.refresh(&body).await;
-        let failure = result.as_ref().err().and_then(RefreshError::reason);
+        let failure = result.as_ref().err().map(RefreshError::reason);
         doors.files.audit(opcode, caller.clone(), failure).await?;
         let answer = result?;
         Ok(move |bytes: &mut Vec<u8>, header: FrameHeader| respond(bytes, header, &answer))

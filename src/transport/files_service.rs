@@ -1,9 +1,9 @@
 //! RefreshQueues and its kin: reads the files of the scheduler's configuration and hands what is in them to the
 //! application manager.
 //! Owns: [`FilesService`] (one task, one refresh at a time), [`FilesDoor`], by which streams ask for it, and
-//! [`SchedulerFiles`], the files as it knows them. Called by: stream tasks of every net thread. Thread: the service runs
-//! on `rm-net-0`, file reading on its helper. Does not: decide who may refresh, or put anything in force: the application
-//! manager and the scheduler do.
+//! [`SchedulerFiles`], the files as it knows them; and it asks the application manager on behalf of what others administrate.
+//! Called by: stream tasks of every net thread. Thread: the service runs on `rm-net-0`, file reading on its helper.
+//! Does not: decide who may refresh, or put anything in force: the application manager and the scheduler do.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -278,7 +278,7 @@ impl FilesService {
                 refused(RejectCode::Internal as u16, &text)
             }
         };
-        self.audit(opcode, caller, failure.reason()).await?;
+        self.audit(opcode, caller, Some(failure.reason())).await?;
         Err(failure)
     }
 

@@ -43,11 +43,11 @@ pub(super) enum RefreshError {
 
 impl RefreshError {
     /// In words, for the audit log.
-    pub(super) fn reason(&self) -> Option<Box<str>> {
-        Some(match self {
+    pub(super) fn reason(&self) -> Box<str> {
+        match self {
             Self::Refused(reject) => reject.message.as_str().into(),
             Self::Stopping => "this ResourceManager is stopping".into(),
-        })
+        }
     }
 }
 

@@ -1,14 +1,14 @@
 //! The door: which method a frame is for, and the methods that are about one application.
 //! Owns: `handle_frames`. Called by: the duty cycle of `rm-app`, with batches of frames and their callers.
-//! Does not: list applications (`listing`), administer (`administration`), submit (`submit`).
+//! Does not: list applications (`listing`), change them (`changes`), administer (`administration`), submit (`submit`).
 //! Invariants: every frame is answered once; access is checked before anything is told or done; what changes an application
 //! is audited, refused or not.
 
 use heddle_wire::application_client::*;
 use heddle_wire::opcode::Protocol;
 use heddle_wire::record::{
-    ApplicationAttemptId, ApplicationId, ArchivedSignalContainerCommand, ContainerId, QueueAcl,
-    ResourceTypeInfo, SignalContainerCommand,
+    ApplicationAttemptId, ApplicationId, ArchivedSignalContainerCommand, ContainerId, ResourceTypeInfo,
+    SignalContainerCommand,
 };
 use heddle_wire::{Opcode, Reject, RejectCode};
 
@@ -17,10 +17,10 @@ use super::audit::Line;
 use super::call::{Call, request, resource_to};
 use super::lifecycle::{AppInput, AttemptInput};
 use super::manager::ApplicationManager;
-use super::message::{ApplicationOutput, StoreOperation, UpdatePurpose};
+use super::message::ApplicationOutput;
 use super::rm_app::RmApp;
 use super::rm_app_state::RmAppState;
-use super::waiting::{Change, ChangeStep, Wait, Waiter};
+use super::waiting::{Wait, Waiter};
 use crate::engine::batch::{ANSWERS_SIZE_MAX, AnswerBatch, FrameBatch, FrameRef};
 use crate::engine::scheduler::message::{Query, SchedulerCommand};
 use crate::engine::time::Instant;
@@ -304,176 +304,6 @@ impl ApplicationManager {
         Ok(())
     }
 
-    fn move_application(
-        &mut self,
-        call: &Call,
-        body: &[u8],
-        out: &mut ApplicationOutput,
-    ) -> Result<(), Reject> {
-        let request = request!(MoveApplicationAcrossQueuesRequest, body);
-        let id = request.application_id.to_native();
-        let target = request.target_queue.as_str();
-        let result = self.check_move(call, id, target).and_then(|queue| {
-            let change = Change::Queue(queue.clone());
-            let wait = Wait::Change { application_id: id, change, step: ChangeStep::Checking };
-            let command = |token| SchedulerCommand::MoveApplication {
-                token,
-                application_id: id,
-                queue,
-                is_check_only: true,
-            };
-            self.ask(call, wait, command, out)
-        });
-        self.begin_change(call, id, target, result, out)
-    }
-
-    fn check_move(&self, call: &Call, id: ApplicationId, target: &str) -> Result<Box<str>, Reject> {
-        let app = self.app_for(call, id, AccessType::Modify)?;
-        self.check_changeable(app, &[RmAppState::Accepted, RmAppState::Running], "moved")?;
-        // A queue that is not known is the scheduler's to refuse: it says why.
-        let Some(index) = self.life.access.find(target) else { return Ok(target.into()) };
-        if !self.life.access.may_submit(call.user(), index) {
-            let text = format!(
-                "User {} does not have permission to submit {id} to queue {target}; accepted are its ACL \
-                 submit-applications and its administrators",
-                call.user()
-            );
-            return Err(Reject::new(RejectCode::AccessControl, text));
-        }
-        let queue = self.life.access.queues().queues.get(index as usize);
-        Ok(queue.map_or_else(|| target.into(), |queue| queue.path.clone()))
-    }
-
-    /// Marks an application as changing, or audits why it is not changed.
-    fn begin_change(
-        &mut self,
-        call: &Call,
-        id: ApplicationId,
-        queue: &str,
-        result: Result<(), Reject>,
-        out: &mut ApplicationOutput,
-    ) -> Result<(), Reject> {
-        match result {
-            Ok(()) => {
-                if let Some(app) = self.apps.get_mut(&id) {
-                    app.is_changing = true;
-                }
-                Ok(())
-            }
-            Err(reject) => {
-                let operation = operation_name(call.header.opcode);
-                Self::audit::<()>(call, operation, id, queue, &Err(reject.clone()), out);
-                Err(reject)
-            }
-        }
-    }
-
-    fn check_changeable(&self, app: &RmApp, accepted: &[RmAppState], what: &str) -> Result<(), Reject> {
-        let id = app.id();
-        if !accepted.contains(&app.state) {
-            let names: Vec<&str> = accepted.iter().map(|state| state.name()).collect();
-            let text = format!(
-                "Application {id} is {}, accepted to be {what} is {}",
-                app.state.name(),
-                names.join(" or ")
-            );
-            return Err(Reject::new(RejectCode::WrongState, text));
-        }
-        if app.is_changing {
-            let text = format!("Application {id} is being changed already, accepted is one change at a time");
-            return Err(Reject::new(RejectCode::Busy, text).retry_after_ms(100));
-        }
-        Ok(())
-    }
-
-    fn update_priority(
-        &mut self,
-        call: &Call,
-        body: &[u8],
-        answers: &mut AnswerBatch,
-        out: &mut ApplicationOutput,
-    ) -> Result<(), Reject> {
-        let request = request!(UpdateApplicationPriorityRequest, body);
-        let id = request.application_id.to_native();
-        let maximum = self.life.access.queues().max_application_priority;
-        let priority = request.application_priority.to_native().min(maximum);
-        let result = self.app_for(call, id, AccessType::Modify).and_then(|app| {
-            if app.state.is_final_stored() {
-                return Ok(Some(app.priority.unwrap_or(0)));
-            }
-            self.check_changeable(app, &[RmAppState::Accepted, RmAppState::Running], "given a priority")?;
-            Ok(None)
-        });
-        if let Ok(Some(application_priority)) = result {
-            call.answer(answers, &UpdateApplicationPriorityResponse { application_priority });
-            return Ok(());
-        }
-        let result = result.and_then(|_| self.store_change(call, id, Change::Priority(priority), out));
-        self.begin_change(call, id, "", result, out)
-    }
-
-    fn update_timeouts(
-        &mut self,
-        call: &Call,
-        body: &[u8],
-        answers: &mut AnswerBatch,
-        out: &mut ApplicationOutput,
-    ) -> Result<(), Reject> {
-        let request = request!(UpdateApplicationTimeoutsRequest, body);
-        let id = request.application_id.to_native();
-        // There is one type; of several entries the last counts.
-        let wanted_ms =
-            request.application_timeouts.last().map_or(0, |update| update.expires_at_ms.to_native());
-        let result = self.app_for(call, id, AccessType::Modify).and_then(|app| {
-            if app.state.is_final_stored() {
-                return Ok(None);
-            }
-            let accepted = [RmAppState::Submitted, RmAppState::Accepted, RmAppState::Running];
-            self.check_changeable(app, &accepted, "given a lifetime")?;
-            let now_ms = self.life.now_ms();
-            if wanted_ms <= now_ms {
-                let text = format!(
-                    "application_timeouts.expires_at_ms is {wanted_ms}, accepted is a time after now, {now_ms}"
-                );
-                return Err(Reject::new(RejectCode::BadField, text));
-            }
-            let queue = self.life.access.find(&app.queue);
-            let queue = queue.and_then(|index| self.life.access.queues().queues.get(index as usize));
-            let maximum_s = queue.and_then(|queue| queue.maximum_application_lifetime_s);
-            let maximum_ms = maximum_s.map_or(u64::MAX, |s| s.saturating_mul(1_000));
-            Ok(Some(wanted_ms.min(app.submit_time_ms.saturating_add(maximum_ms))))
-        });
-        if let Ok(None) = result {
-            call.answer(answers, &timeouts_response(wanted_ms));
-            return Ok(());
-        }
-        let result = result
-            .and_then(|until| self.store_change(call, id, Change::Expiry(until.unwrap_or(wanted_ms)), out));
-        self.begin_change(call, id, "", result, out)
-    }
-
-    /// Writes a change; it is applied when it is durable.
-    pub(super) fn store_change(
-        &mut self,
-        call: &Call,
-        id: ApplicationId,
-        change: Change,
-        out: &mut ApplicationOutput,
-    ) -> Result<(), Reject> {
-        self.waiting.check_room(self.life.settings.queries_max)?;
-        let mut state = self.app(id)?.state_record(false);
-        match &change {
-            Change::Queue(queue) => state.queue = queue.clone(),
-            Change::Priority(priority) => state.priority = Some(*priority),
-            Change::Expiry(until) => state.expires_at_ms = Some(*until),
-        }
-        let wait = Wait::Change { application_id: id, change, step: ChangeStep::Storing };
-        let token = self.waiting.put(Waiter::Call(call.clone(), wait));
-        let purpose = UpdatePurpose::Change(token);
-        out.store_operations.push(StoreOperation::UpdateApplication { state: Box::new(state), purpose });
-        Ok(())
-    }
-
     fn signal_container(
         &mut self,
         call: &Call,
@@ -519,34 +349,6 @@ impl ApplicationManager {
         call.answer(answers, &GetResourceTypeInfoResponse { resource_types: info.collect() });
         Ok(())
     }
-
-    fn queue_user_acls(&self, call: &Call, body: &[u8], answers: &mut AnswerBatch) -> Result<(), Reject> {
-        let request = request!(GetQueueUserAclsRequest, body);
-        let (start, limit) = (request.start.to_native() as usize, request.limit.to_native() as usize);
-        let mut page = self.life.access.queues_from(start);
-        let mut queue_user_acls = Vec::new();
-        let mut size = 0;
-        for (path, index) in page.by_ref().take(limit) {
-            let may = |wanted| {
-                !self.life.access.is_enabled()
-                    || self.life.access.is_admin(call.user())
-                    || self.life.access.may_at(call.user(), index, wanted)
-            };
-            let all = [QueueAcl::SubmitApplications, QueueAcl::AdministerQueue];
-            let user_acls = all.into_iter().filter(|wanted| may(*wanted)).collect();
-            size += path.len() + 64;
-            queue_user_acls
-                .push(heddle_wire::record::QueueUserAclInfo { queue_name: path.to_owned(), user_acls });
-            if size > super::listing::PAGE_SIZE_MAX {
-                break;
-            }
-        }
-        let seen = start + queue_user_acls.len();
-        let next =
-            (seen < self.life.access.queues().queues.len()).then(|| u32::try_from(seen).unwrap_or(u32::MAX));
-        call.answer(answers, &GetQueueUserAclsResponse { next, queue_user_acls });
-        Ok(())
-    }
 }
 
 /// YARN's name of an action in the audit log.
@@ -564,10 +366,4 @@ pub(super) fn attempt_not_found(id: ApplicationAttemptId) -> Reject {
     let text =
         format!("Application attempt {id} doesn't exist in ApplicationMasterService or was forgotten.");
     Reject::new(RejectCode::ApplicationAttemptNotFound, text)
-}
-
-pub(super) fn timeouts_response(expires_at_ms: u64) -> UpdateApplicationTimeoutsResponse {
-    let timeout_type = heddle_wire::record::ApplicationTimeoutType::Lifetime;
-    let update = heddle_wire::record::ApplicationTimeoutUpdate { timeout_type, expires_at_ms };
-    UpdateApplicationTimeoutsResponse { application_timeouts: vec![update] }
 }

@@ -7,7 +7,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `manager` | the face: scheduler's and store's messages, ticks, the completed list |
-//! | `client`, `submit`, `listing`, `administration` | frames and commands in |
+//! | `client`, `submit`, `listing`, `changes`, `administration` | frames and commands in |
 //! | `waiting`, `reply` | calls that wait for the scheduler or the store |
 //! | `rm_app_state`, `rm_app_attempt_state` | YARN's tables, pure |
 //! | `lifecycle`, `attempt_lifecycle` | what the tables' actions do |
@@ -19,6 +19,7 @@ mod administration;
 mod attempt_lifecycle;
 mod audit;
 mod call;
+mod changes;
 mod client;
 mod ended;
 mod lifecycle;
