@@ -19,6 +19,8 @@ mod lifecycle;
 mod random;
 #[path = "application_semantics/storing.rs"]
 mod storing;
+#[path = "common/submission.rs"]
+mod submission;
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -36,6 +38,7 @@ use heddle_wire::frame::Frame;
 use heddle_wire::message::decode_reject;
 use heddle_wire::record::*;
 use heddle_wire::{Flags, Message, Reject, RejectCode, decode, write_frame};
+use submission::submission as context;
 
 /// Start of the ResourceManager.
 const RM: u64 = 1_700_000_000_000;
@@ -503,32 +506,6 @@ fn live_usage(id: &ApplicationId) -> Usage {
         pending: Amount { memory_mb: 1_024, virtual_cores: 1, ..Amount::default() },
         resource_seconds: vec![("memory-mb".into(), 7)],
         ..Usage::default()
-    }
-}
-
-fn context(application_id: ApplicationId) -> ApplicationSubmissionContext {
-    ApplicationSubmissionContext {
-        application_id,
-        application_name: "wordcount".to_owned(),
-        application_type: String::new(),
-        queue: String::new(),
-        priority: None,
-        am_container_spec: ContainerLaunchContext {
-            commands: vec!["run".to_owned()],
-            ..ContainerLaunchContext::default()
-        },
-        is_unmanaged_am: false,
-        cancel_tokens_when_complete: true,
-        max_app_attempts: 0,
-        resource: Some(Resource::new(1_024, 1)),
-        am_container_resource_requests: Vec::new(),
-        keep_containers_across_application_attempts: false,
-        application_tags: Vec::new(),
-        attempt_failures_validity_interval_ms: None,
-        node_label_expression: None,
-        application_timeouts: Vec::new(),
-        application_scheduling_properties: Vec::new(),
-        log_aggregation_context: None,
     }
 }
 
