@@ -214,4 +214,9 @@ fn signals_go_to_live_containers_of_known_applications() {
         code(signal(&mut rm, am_container(first))),
         (RejectCode::ContainerNotFound, "it is not live".into())
     );
+    // It was audited as a success before the scheduler had said that there is no such container.
+    let line = rm.audit.last().expect("a line");
+    assert!(line.contains("RESULT=FAILURE\tDESCRIPTION=it is not live\t"), "{line}");
+    let signals = rm.audit.iter().filter(|line| line.contains("Signal Container Request")).count();
+    assert_eq!(signals, 3, "{:#?}", rm.audit);
 }

@@ -61,7 +61,8 @@ fn an_application_from_submission_to_its_end() {
         rm.audit,
         [
             format!(
-                "USER=ada\tOPERATION=Submit Application Request\tTARGET=ClientRMService\tRESULT=SUCCESS\tAPPID={id}"
+                "USER=ada\tOPERATION=Submit Application Request\tTARGET=ClientRMService\tRESULT=SUCCESS\tAPPID={id}\t\
+                 QUEUENAME=default"
             ),
             format!(
                 "USER=ada\tOPERATION=Application Finished - Succeeded\tTARGET=RMAppManager\tRESULT=SUCCESS\tAPPID={id}"
@@ -91,7 +92,9 @@ fn an_am_that_fails_is_retried_until_the_maximum() {
     assert_eq!(rm.told(), ["RemoveAttempt", "AddAttempt"]);
     assert_eq!((rm.state(id), rm.attempt_state(attempt(id, 1))), (S::Accepted, A::Failed));
     let report = rm.attempt_report(attempt(id, 1));
-    assert_eq!((report.host.as_str(), report.rpc_port), ("", -1), "a dead AM is nowhere");
+    assert_eq!((report.host.as_str(), report.rpc_port), ("N/A", -1), "a dead AM is nowhere");
+    let urls = (report.tracking_url.as_str(), report.original_tracking_url.as_str());
+    assert_eq!(urls, ("N/A", "N/A"), "and not pointed at");
     assert!(report.diagnostics.contains("exited with exitCode: 13"), "{}", report.diagnostics);
     assert_eq!(rm.attempt_state(attempt(id, 2)), A::Scheduled);
     rm.start_am(attempt(id, 2));
@@ -109,7 +112,10 @@ fn an_am_that_fails_is_retried_until_the_maximum() {
     );
     assert_eq!(report.resource_usage.expect("usage").resource_seconds[0].seconds, 200, "of both attempts");
     let last = rm.audit.last().expect("a line");
-    assert!(last.contains("RESULT=FAILURE\tDESCRIPTION=Application application_"), "{last}");
+    let expected = format!(
+        "RESULT=FAILURE\tDESCRIPTION=App failed with state: FAILED\tPERMISSIONS=Application {id} failed 2 times"
+    );
+    assert!(last.contains(&expected), "{last}");
     assert_eq!(rm.manager.counters().attempts_failed, 2);
 }
 

@@ -10,4 +10,6 @@ mod faults;
 mod handshakes;
 mod peer;
 mod process;
+#[path = "../common/submission.rs"]
+mod submission;
 mod yarn;

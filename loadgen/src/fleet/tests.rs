@@ -2,7 +2,7 @@
 
 use heddle_wire::frame::Frame;
 use heddle_wire::resource_tracker::{NodeCommands, NodeHeartbeatResponse};
-use heddle_wire::{FrameDecoder, Opcode, Reject, RejectCode};
+use heddle_wire::{Flags, FrameDecoder, Opcode, Reject, RejectCode, write_frame};
 use proptest::prelude::*;
 
 use super::model::{LEASE_MS, Model};

@@ -293,7 +293,7 @@ impl World {
 
     fn put_queues(&mut self, queues: heddle::engine::scheduler::settings::QueueTree) {
         self.serial += 1;
-        let caller = Caller { peer: PeerId(3), name: "root".into(), is_admin: true };
+        let caller = Caller::new(PeerId(3), "root", true);
         let command =
             ApplicationCommand::ReplaceQueues { token: self.serial, caller, queues: Box::new(queues) };
         self.rm.commands.push_back(command);

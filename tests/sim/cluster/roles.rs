@@ -192,8 +192,7 @@ const fn instant(now_us: u64) -> Instant {
 impl World {
     /// Whose certificate a peer's frames come under.
     pub(super) fn caller(&self, link: Link) -> Caller {
-        let caller =
-            |number: u64, name: &str, is_admin| Caller { peer: PeerId(number), name: name.into(), is_admin };
+        let caller = |number: u64, name: &str, is_admin| Caller::new(PeerId(number), name, is_admin);
         match link {
             Link::Node(node) => caller(100 + u64::from(node), "node", false),
             Link::Master(slot) => {
