@@ -25,6 +25,9 @@ pub const SCHEMA: &str = "heddle-loadgen/1";
 /// A client thread busier than this share of a core is the limit of a run.
 const BUSY_LIMIT: f64 = 0.9;
 
+/// A thread that was busy for less than this share of its time limited nothing, whatever its part of the work was.
+const IDLE_LIMIT: f64 = 0.25;
+
 /// Latencies of a run, microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
@@ -492,6 +495,9 @@ impl Report {
                 "the load generator: its thread was busy {:.0} % of the time",
                 self.client_thread_busy * 100.0
             ));
+        }
+        if self.client_thread_busy < IDLE_LIMIT {
+            return None;
         }
         let server = self.server_cpu_us_per_beat.filter(|server| *server > 0.0)?;
         let client = self.client_cpu_us_per_beat;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::idle::{Idle, Sleeper};
+use super::idle::{Idle, NAP, Sleeper};
 use crate::engine::time::Instant;
 use crate::metrics::CycleStats;
 
@@ -21,6 +21,11 @@ pub trait DutyCycle {
 
     /// When [`DutyCycle::do_work`] wants to be called next at the latest.
     fn next_deadline(&self) -> Option<Instant>;
+
+    /// How long the thread naps at a time when messages come often.
+    fn nap(&self) -> Duration {
+        NAP
+    }
 
     /// True when the role has nothing left to do and may end: asked after its inputs' senders were told to stop.
     fn is_done(&self) -> bool;
@@ -41,7 +46,7 @@ const REST_MAX: Duration = Duration::from_millis(100);
 /// Steps `role` until it is done. `sleeper` must be the calling thread's.
 pub fn run(role: &mut impl DutyCycle, clock: &Clock, sleeper: &Arc<Sleeper>) -> CycleStats {
     let mut stats = CycleStats::default();
-    let mut idle = Idle::default();
+    let mut idle = Idle::new(role.nap());
     let mut published = clock.now();
     let mut window = (published, Duration::ZERO);
     let mut now = published;

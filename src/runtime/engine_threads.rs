@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -11,7 +12,7 @@ use super::application_role::{ApplicationRole, ApplicationRoleParts, SchedulerLi
 use super::clock::Clock;
 use super::done::Done;
 use super::duty_cycle::DutyCycle;
-use super::idle::Sleeper;
+use super::idle::{NAP, NAP_SCHEDULER, Sleeper};
 use super::proxy::{self, NetPort, NetWaker, RolePort};
 use super::scheduling_role::{ApplicationLink, SchedulingRole, ShardLink};
 use super::shard_role::{ShardRole, ShardRoleParts};
@@ -217,6 +218,10 @@ impl DutyCycle for EngineThread {
         let of_scheduling = self.scheduling.as_ref().and_then(Scheduling::next_deadline);
         let of_application = self.application.as_ref().and_then(Application::next_deadline);
         [of_shard, of_scheduling, of_application].into_iter().flatten().min()
+    }
+
+    fn nap(&self) -> Duration {
+        if self.scheduling.is_some() { NAP_SCHEDULER } else { NAP }
     }
 
     fn is_done(&self) -> bool {

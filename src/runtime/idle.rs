@@ -4,7 +4,7 @@
 //!
 //! A wake of a sleeping thread costs both sides microseconds and 25–70 µs of latency on a virtual machine, more than a
 //! whole heartbeat. So there are two ways to sleep. A thread that messages reach seldom *rests*: the first message wakes
-//! it, and latency is that wake. One that is reached more often than every [`SHORT`] *naps*: it sleeps [`NAP`] at a time
+//! it, and latency is that wake. One that is reached more often than every [`SHORT`] *naps*: it sleeps [`NAP`] or [`NAP_SCHEDULER`] at a time
 //! and nobody wakes it for less than a large batch. Under load it does not sleep at all.
 
 use std::sync::OnceLock;
@@ -16,6 +16,11 @@ use crossbeam::utils::CachePadded;
 
 /// How long a thread that is often reached sleeps. 10,000 beats a second make that five beats a nap.
 pub const NAP: Duration = Duration::from_micros(500);
+
+/// The same for a thread that carries the scheduler: somebody waits for the answer of an allocate call, nobody for a beat's.
+/// 9,200 calls a second of 100 ApplicationMasters, each 10 containers: half of the calls were answered within 0.72 ms with
+/// naps of 500 µs, 0.50 with 250, 0.40 with 100, for 70, 76 and 86 % of a core.
+pub const NAP_SCHEDULER: Duration = Duration::from_micros(150);
 
 /// A rest that ends sooner is short: messages come at more than 10,000 a second.
 pub const SHORT: Duration = Duration::from_micros(100);
@@ -86,8 +91,9 @@ impl Sleeper {
 }
 
 /// A thread's idle strategy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Idle {
+    nap: Duration,
     spins: u32,
     is_napping: bool,
     short_rests: u32,
@@ -95,6 +101,12 @@ pub struct Idle {
 }
 
 impl Idle {
+    /// Naps so long at a time.
+    #[must_use]
+    pub const fn new(nap: Duration) -> Self {
+        Self { nap, spins: 0, is_napping: false, short_rests: 0, empty_naps: 0 }
+    }
+
     /// There was work.
     pub const fn reset(&mut self) {
         self.spins = 0;
@@ -116,7 +128,7 @@ impl Idle {
             return true;
         }
         if self.is_napping {
-            thread::park_timeout(deadline.min(NAP));
+            thread::park_timeout(deadline.min(self.nap));
             sleeper.state.store(AWAKE, Ordering::Relaxed);
             self.after_nap(has_work());
         } else {
@@ -165,7 +177,7 @@ mod tests {
                 .spawn(move || {
                     let sleeper = Arc::new(Sleeper::for_current_thread());
                     send.send(Arc::clone(&sleeper)).unwrap();
-                    let mut idle = Idle::default();
+                    let mut idle = Idle::new(NAP);
                     let mut taken = 0;
                     while taken < ROUNDS {
                         let seen = published.load(Ordering::Acquire);
@@ -209,7 +221,7 @@ mod tests {
     #[test]
     fn a_busy_thread_spins_before_it_sleeps() {
         let sleeper = Sleeper::for_current_thread();
-        let mut idle = Idle::default();
+        let mut idle = Idle::new(NAP);
         let asked = AtomicBool::new(false);
         for _ in 0..SPINS {
             assert!(!idle.wait(&sleeper, Duration::ZERO, || asked.swap(true, Ordering::Relaxed)));
@@ -220,7 +232,7 @@ mod tests {
 
     #[test]
     fn messages_close_together_make_it_nap_and_silence_makes_it_rest() {
-        let mut idle = Idle::default();
+        let mut idle = Idle::new(NAP);
         for _ in 1..SHORT_RESTS {
             idle.after_rest(true);
         }

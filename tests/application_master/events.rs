@@ -1,8 +1,9 @@
 //! Events: pushed or polled, numbered, once; again only on another stream or when they did not come; bounded.
 
-use heddle::engine::application_master::{HOLD_AT, PUSH_WINDOW};
+use heddle::engine::application_master::HOLD_AT;
 use heddle::engine::scheduler::face::AttemptEvent;
 use heddle_wire::application_master::AllocateRequest;
+use heddle_wire::limits::EVENTS_PUSHED_MAX;
 use heddle_wire::record::*;
 use proptest::prelude::*;
 
@@ -143,11 +144,11 @@ fn a_session_that_does_not_call_is_pushed_so_much_and_granted_so_much() {
     let mut door = Door::default();
     let mut am = door.registered(0);
     am.take_in(&door.send(&am, &am.allocate(vec![ask(1, 100_000, Some(0))])).allocate());
-    let all = u32::try_from(PUSH_WINDOW + HOLD_AT + 5_000).unwrap();
+    let all = u32::try_from(EVENTS_PUSHED_MAX + HOLD_AT + 5_000).unwrap();
     door.add_node(1, all);
     let first: Vec<_> = door.pushes().iter().map(|push| push.allocate()).collect();
     let pushed: usize = first.iter().map(|push| push.allocated_containers.len()).sum();
-    assert_eq!((pushed, first.len()), (PUSH_WINDOW, 4));
+    assert_eq!((pushed, first.len()), (EVENTS_PUSHED_MAX, 4));
     assert_eq!(door.counters().held, 1);
     let attempt = am.attempt;
     door.scheduler(|scheduler, _| assert!(scheduler.held.contains(&attempt)));

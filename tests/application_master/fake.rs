@@ -290,7 +290,9 @@ impl ResourceScheduler for FakeScheduler {
     }
 
     fn node(&self, node: NodeHandle) -> Option<NodeView<'_>> {
-        self.nodes.get(&node).map(|node| NodeView {
+        let mut nodes = self.nodes.iter();
+        let of_row = nodes.find(|(handle, _)| (handle.shard(), handle.row()) == (node.shard(), node.row()));
+        of_row.map(|(_, node)| NodeView {
             node_id: &node.node_id,
             http_port: 8_042,
             rack_name: &node.rack,

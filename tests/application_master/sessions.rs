@@ -59,6 +59,26 @@ fn before_registration_only_register_is_accepted() {
     );
 }
 
+/// The attempt ended before its ApplicationMaster came: its last word was refused as one of another certificate, though
+/// nobody had ever registered with any.
+#[test]
+fn the_last_word_of_an_attempt_that_ended_without_registering_is_refused_by_its_name() {
+    let mut door = Door::default();
+    let am = door.add_attempt(0, false, false);
+    door.say(AttemptEvent::Ready(am.attempt));
+    door.say(AttemptEvent::Removed(am.attempt));
+    let last_word = |token| FinishApplicationMasterRequest { am_rm_token: token, ..finish() };
+    let text = "appattempt_1000000_0001_000001, which ended and never registered, accepted are attempts that registered";
+    door.send(&am, &last_word(None)).expect_reject(InvalidApplicationMasterRequest, text);
+    door.send(&am, &last_word(Some(am.token()))).expect_reject(InvalidApplicationMasterRequest, text);
+    let false_token = TokenMac { key_id: 3, mac: [9; 32] };
+    door.send(&am, &last_word(Some(false_token))).expect_reject(InvalidToken, "does not prove");
+    // As in YARN it may go once its application's end is stored; only who has its token is told.
+    door.say(AttemptEvent::FinalStateStored(am.attempt_id.application_id));
+    door.send(&am, &last_word(None)).expect_reject(InvalidApplicationMasterRequest, text);
+    assert!(door.send(&am, &last_word(Some(am.token()))).finish());
+}
+
 #[test]
 fn a_second_registration_is_refused_and_changes_nothing() {
     let mut door = Door::default();

@@ -23,15 +23,24 @@ fn grants_and_nodes_come_with_tokens_that_hold_and_nodes_once() {
     door.add_node(1, 10);
     let mut am = door.registered(0);
     let response = door.send(&am, &am.allocate(vec![ask(1, 2, Some(0))])).allocate();
-    let scratch = &mut Vec::new();
+    let (scratch, node_id) = (&mut Vec::new(), NodeId::new("host-1", 45_454));
     for container in &response.allocated_containers {
         assert_eq!(container.expires_at_ms, 1_000_000 + 1_000 + 600_000);
-        assert!(ContainerTokenIdentifier::of(container, "ada").verify(&key(1), &container.token, scratch));
-        assert!(!ContainerTokenIdentifier::of(container, "eve").verify(&key(1), &container.token, scratch));
+        assert!(ContainerTokenIdentifier::of(container, &node_id, "ada").verify(
+            &key(1),
+            &container.token,
+            scratch
+        ));
+        assert!(!ContainerTokenIdentifier::of(container, &node_id, "eve").verify(
+            &key(1),
+            &container.token,
+            scratch
+        ));
     }
     let [token] = &response.nm_tokens[..] else { panic!("{:?}", response.nm_tokens) };
     assert_eq!((token.node, token.node_id.host.as_str(), token.http_port), (node, "host-1", 8_042));
-    let identifier = NmTokenIdentifier { application_attempt_id: am.attempt_id, node, user: "ada" };
+    let identifier =
+        NmTokenIdentifier { application_attempt_id: am.attempt_id, node_id: &node_id, user: "ada" };
     assert!(identifier.verify(&key(2), &token.token, scratch));
     am.take_in(&response);
     let response = door.send(&am, &am.allocate(vec![ask(1, 1, Some(2))])).allocate();
@@ -95,8 +104,15 @@ fn without_keys_nobody_registers() {
 #[test]
 fn a_launch_carries_both_tokens_to_the_node() {
     let mut door = Door::default();
-    let am = door.add_attempt(0, false, false);
+    // The node registers anew while the launch is on its way, or the answer to that is lost: the token names the node, not
+    // a registration. It named the handle, and the node refused an order that was rightly its own.
     let node = NodeHandle::new(0, 1, 1);
+    door.scheduler(|scheduler, _| {
+        let handle = scheduler.add_node(1, 10);
+        let added = scheduler.nodes.remove(&handle).unwrap();
+        scheduler.nodes.insert(NodeHandle::new(0, 1, 2), added);
+    });
+    let am = door.add_attempt(0, false, false);
     let launch = Launch {
         attempt: am.attempt,
         container_id: container_of(1, 1),
@@ -115,7 +131,7 @@ fn a_launch_carries_both_tokens_to_the_node() {
     let mac = |(key_id, mac): (u32, [u8; 32])| TokenMac { key_id, mac };
     let identifier = ContainerTokenIdentifier {
         container_id: order.container_id,
-        node,
+        node_id: &NodeId::new("host-1", 45_454),
         resource: &Resource::new(2_048, 1),
         priority: 0,
         allocation_request_id: -1,
@@ -134,4 +150,24 @@ fn a_launch_carries_both_tokens_to_the_node() {
     let mut register = am.register();
     register.am_rm_token = mac(order.am_rm_token);
     door.send(&am, &register).register();
+}
+
+/// A node that has gone has no name to sign: what is ordered from it is signed with nothing, which nobody accepts.
+#[test]
+fn for_a_node_that_has_gone_nothing_is_signed() {
+    let mut door = Door::default();
+    let am = door.add_attempt(0, false, false);
+    let launch = Launch {
+        attempt: am.attempt,
+        container_id: container_of(1, 1),
+        node: NodeHandle::new(0, 1, 1),
+        resource: ResourceVector::new(2_048, 1),
+        priority: 0,
+        launch_context: Box::new([]),
+    };
+    door.say(AttemptEvent::Launch(Box::new(launch)));
+    door.pushes();
+    let commands = core::mem::take(&mut door.scheduling.output().node_commands);
+    let NodeOrder::LaunchContainer(order) = &commands[0].order else { panic!("{commands:?}") };
+    assert_eq!(order.container_token, (0, [0; 32]));
 }

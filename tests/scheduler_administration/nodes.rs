@@ -3,7 +3,7 @@
 use heddle::engine::event::{ExtendedResource, NodeOrder, Resource};
 use heddle::engine::scheduler::message::SchedulerCommand;
 use heddle_wire::RejectCode;
-use heddle_wire::record::{ContainerId, SignalContainerCommand};
+use heddle_wire::record::{ContainerId, NodeHandle, SignalContainerCommand};
 
 use crate::cluster::{Cluster, GB, attempt_id, settings, tree};
 use crate::steps::{Done, TOKEN};
@@ -76,6 +76,26 @@ fn unknown_nodes_and_types_refuse_the_whole() {
     assert_eq!(refused, Err((RejectCode::BadField, text.to_owned())));
     assert_eq!(cluster.resize(&[("n7", 0, of_gb(5))]).unwrap_err().0, RejectCode::NotFound);
     assert_eq!((cluster.scheduler.totals().memory_mb, cluster.orders.len()), (4 * GB, 0));
+}
+
+/// As in YARN: who is named has to be registered. What is said of a node that is away is refused, not kept for it, and it
+/// comes back with what it has itself.
+#[test]
+fn a_node_that_is_away_refuses_the_whole_and_comes_back_as_it_is() {
+    let mut cluster = one_queue();
+    let away = cluster.node(4);
+    cluster.node(4);
+    assert_eq!(cluster.resize(&[("n0", 8_041, of_gb(6))]), Ok(1));
+    cluster.lose(away);
+    cluster.orders.clear();
+    let refused = cluster.resize(&[("n0", 8_041, of_gb(8)), ("n1", 8_041, of_gb(8))]);
+    assert_eq!(refused, Err((RejectCode::NotFound, "node n0:8041 is not known".to_owned())));
+    assert_eq!((cluster.scheduler.totals().memory_mb, cluster.orders.len()), (4 * GB, 0));
+    let back = NodeHandle::new(0, away.row(), 2);
+    cluster.register(back, "r0", 4, 100);
+    assert_eq!(cluster.scheduler.totals().memory_mb, 8 * GB, "neither 6 GB for it nor 8 GB for the other");
+    assert_eq!(cluster.resize(&[("n0", 8_041, of_gb(8)), ("n1", 8_041, of_gb(8))]), Ok(2));
+    assert!(cluster.orders.iter().any(|order| order.node == back), "its order names what it is now");
 }
 
 #[test]

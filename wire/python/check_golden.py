@@ -145,7 +145,7 @@ def token_identifier(name):
         return struct.pack("<I", len(value)) + value
 
     attempt = struct.pack("<QII", 1763625600000, 7, 1)
-    node = struct.pack("<Q", handle(3, 70000, 5))
+    node = text(b"node-0042.rack-17.example") + struct.pack("<H", 45454)
     user = text(b"ada")
     if name == "AMRMToken":
         return b"\x01" + attempt + struct.pack("<Q", handle(2, 1234, 9))

@@ -26,6 +26,10 @@ use crate::record::{
     UpdatedContainer, UpdatedNode,
 };
 
+/// Begins the text of the InvalidApplicationMasterRequest that says an ApplicationMaster that it registered before: where
+/// that answer was lost it goes on. With another text its attempt is over. The words are YARN's.
+pub const ALREADY_REGISTERED: &str = "Application Master is already registered";
+
 /// An ApplicationMaster introduces itself, or again after it was told that it is not registered.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]

@@ -107,6 +107,10 @@ pub const GRANTS_PER_ANSWER_MAX: usize = 1_024;
 /// Most completions in one answer or push, with texts of ≈ 200 B; fewer where texts are longer. The rest follows.
 pub const COMPLETIONS_PER_ANSWER_MAX: usize = 1_024;
 
+/// Most events that an ApplicationMaster may have been pushed beyond those it says it has seen; the rest waits for its call.
+/// One that calls as soon as it has taken in half of them is never kept waiting, however many it gets.
+pub const EVENTS_PUSHED_MAX: usize = 4_096;
+
 /// Most inherited containers in one answer: 4,096 × ≈ 120 B. Others follow with the answers to allocate.
 pub const RETAINED_CONTAINERS_MAX: usize = 4_096;
 

@@ -174,7 +174,7 @@ fn limit_table(docs: &Docs) -> String {
         ATTRIBUTES_MAX CONTAINER_ATTRIBUTES_MAX REPORTS_MAX SECRET_MAX COMMANDS_PER_ANSWER_MAX
         COMMANDS_PER_NODE_MAX NODES_PER_PAGE_MAX NODE_IDS_MAX SHARDS_MAX ROWS_PER_SHARD_MAX
         HEARTBEAT_INTERVAL_MS_MAX ASKS_MAX RELEASES_MAX BLACKLIST_MAX UPDATE_REQUESTS_MAX
-        SCHEDULING_REQUESTS_MAX PLACEMENT_CONSTRAINTS_MAX GRANTS_PER_ANSWER_MAX COMPLETIONS_PER_ANSWER_MAX
+        SCHEDULING_REQUESTS_MAX PLACEMENT_CONSTRAINTS_MAX GRANTS_PER_ANSWER_MAX COMPLETIONS_PER_ANSWER_MAX EVENTS_PUSHED_MAX
         RETAINED_CONTAINERS_MAX RETAINED_NODES_MAX UPDATED_NODES_MAX LAUNCH_CONTEXT_MAX LAUNCH_BYTES_PER_ANSWER_MAX
         LAUNCH_TEXT_MAX LAUNCH_COMMANDS_MAX LAUNCH_ENVIRONMENT_MAX LOCAL_RESOURCES_MAX SERVICE_DATA_MAX
         RETRY_ERROR_CODES_MAX APPLICATION_ACLS_MAX ACL_MAX APPLICATION_NAME_MAX URL_MAX QUEUE_PATH_MAX
@@ -247,14 +247,14 @@ fn token_values() -> String {
     let key = TokenKey::new(7, &secret);
     let application_id = ApplicationId { cluster_timestamp: 1_763_625_600_000, id: 7 };
     let application_attempt_id = ApplicationAttemptId { application_id, attempt_id: 1 };
-    let node = NodeHandle::new(3, 70_000, 5);
+    let node_id = NodeId::new("node-0042.rack-17.example", 45_454);
     let extended =
         vec![ResourceInformation { name: "yarn.io/gpu".to_owned(), value: 8, units: String::new() }];
     let am_rm =
         AmRmTokenIdentifier { application_attempt_id, attempt_handle: AttemptHandle::new(2, 1_234, 9) };
     let container = ContainerTokenIdentifier {
         container_id: ContainerId { application_attempt_id, container_id: 2 },
-        node,
+        node_id: &node_id,
         resource: &Resource { memory_mb: 4_096, virtual_cores: 2, extended },
         priority: 10,
         allocation_request_id: -1,
@@ -263,7 +263,7 @@ fn token_values() -> String {
         user: "ada",
         expires_at_ms: 1_763_626_200_000,
     };
-    let nm = NmTokenIdentifier { application_attempt_id, node, user: "ada" };
+    let nm = NmTokenIdentifier { application_attempt_id, node_id: &node_id, user: "ada" };
     let identifiers: [(&str, &dyn Identifier); 3] =
         [("AMRMToken", &am_rm), ("ContainerToken", &container), ("NMToken", &nm)];
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();

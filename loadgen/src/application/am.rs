@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use heddle_wire::application_master::{
-    AllocateRequest, ArchivedAllocateDetails, ArchivedAllocateResponse, FinishApplicationMasterRequest,
-    RegisterApplicationMasterRequest,
+    ALREADY_REGISTERED, AllocateRequest, ArchivedAllocateDetails, ArchivedAllocateResponse,
+    FinishApplicationMasterRequest, RegisterApplicationMasterRequest,
 };
-use heddle_wire::limits::{ASKS_MAX, RELEASES_MAX};
+use heddle_wire::limits::{ASKS_MAX, EVENTS_PUSHED_MAX, RELEASES_MAX};
 use heddle_wire::record::{
     ApplicationAttemptId, ArchivedCompletedContainer, ArchivedContainer, AttemptHandle, Container,
     ContainerId, FinalApplicationStatus, NodeHandle, TokenMac,
@@ -82,6 +82,8 @@ pub struct SimulatedAm {
     response_id: u32,
     /// Number of the last event taken in.
     events_seen: u64,
+    /// What the last call said of it.
+    events_told: u64,
     /// The allocate call that is out.
     request: AllocateRequest,
     pub(super) is_awaiting: bool,
@@ -135,6 +137,7 @@ impl SimulatedAm {
             work,
             response_id: 0,
             events_seen: 0,
+            events_told: 0,
             request: AllocateRequest::default(),
             is_awaiting: false,
             will_repeat: false,
@@ -245,6 +248,7 @@ impl SimulatedAm {
         let request = &mut self.request;
         request.response_id = self.response_id;
         request.events_seen = self.events_seen;
+        self.events_told = self.events_seen;
         request.asks.clear();
         request.releases.clear();
         match &mut self.work {
@@ -287,11 +291,22 @@ impl SimulatedAm {
         self.released.extend(request.releases.iter().copied());
     }
 
+    /// The registration is called a misuse: the answer to the same one was lost, or the attempt is none that may register.
+    pub(super) fn registration_refused(&mut self, scope: &mut Scope<'_>, text: &str) {
+        if text.starts_with(ALREADY_REGISTERED) {
+            self.registered(scope, core::iter::empty());
+            self.needs_token = true;
+        } else {
+            scope.counters.killed += 1;
+            self.exit(scope, 0);
+        }
+    }
+
     /// The answer to its registration. Containers of earlier attempts are given back: their tasks are run anew.
     pub(super) fn registered(&mut self, scope: &mut Scope<'_>, inherited: impl Iterator<Item = ContainerId>) {
         self.stage = Stage::Running;
         self.is_awaiting = false;
-        (self.response_id, self.events_seen) = (0, 0);
+        (self.response_id, self.events_seen, self.events_told) = (0, 0, 0);
         self.registered_us = scope.now_us;
         self.planned_us = scope.now_us;
         scope.counters.registered += 1;
@@ -405,6 +420,11 @@ impl SimulatedAm {
             }
             number = number.saturating_add(1);
         }
+    }
+
+    /// It was pushed so much since its last call that little more may follow before the next.
+    pub(super) const fn has_much_to_tell(&self) -> bool {
+        self.events_seen.saturating_sub(self.events_told) >= EVENTS_PUSHED_MAX as u64 / 2
     }
 
     const fn is_new(&mut self, scope: &mut Scope<'_>, number: u64) -> bool {

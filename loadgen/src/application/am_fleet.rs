@@ -136,6 +136,17 @@ struct Slot {
     at_us: Option<u64>,
 }
 
+/// The first time after `at_us` at which a slot calls. Calls of slots are spread evenly over the interval, however many
+/// there are: ApplicationMasters that came up in one burst would else call in one for ever.
+const fn next_call_us(at_us: u64, phase: u32, slot: u32, interval_us: u64) -> u64 {
+    /// 2³² divided by the golden ratio: each further slot falls into the widest gap there is.
+    const SPREAD: u32 = 0x9e37_79b9;
+    let share = phase.wrapping_add(slot.wrapping_mul(SPREAD)) as u64;
+    let offset_us = (share as u128 * interval_us as u128 >> 32) as u64;
+    let since_us = (at_us + interval_us - offset_us) % interval_us;
+    at_us + interval_us - since_us
+}
+
 /// Many simulated ApplicationMasters. See the module.
 #[derive(Clone, Debug)]
 pub struct AmFleet {
@@ -148,6 +159,8 @@ pub struct AmFleet {
     by_attempt: BTreeMap<ApplicationAttemptId, u32>,
     /// Serial of the last request: the upper half of its correlation id.
     serial: u32,
+    /// Where the first slot's calls fall in the interval, of 2³².
+    phase: u32,
     chance: Chance,
     counters: AmCounters,
     /// What they want of the world; emptied by whoever drives them.
@@ -167,6 +180,7 @@ impl AmFleet {
             by_container: BTreeMap::new(),
             by_attempt: BTreeMap::new(),
             serial: 0,
+            phase: (seed >> 32) as u32 ^ seed as u32,
             chance: Chance(seed),
             counters: AmCounters::default(),
             outbox: Outbox::default(),
@@ -446,7 +460,7 @@ impl AmFleet {
         }
         if let AmPace::Every { interval_us } = self.spec.pace {
             let interval_us = interval_us.max(1);
-            am.planned_us += interval_us;
+            am.planned_us = next_call_us(am.planned_us, self.phase, slot, interval_us);
             let behind_us = now_us.saturating_sub(am.planned_us);
             if behind_us >= interval_us {
                 // A real one does not send what it missed; it is noted as waited for, all the same.
@@ -516,9 +530,7 @@ impl AmFleet {
                 am.start_anew(now_us);
             }
             (Some(RejectCode::InvalidApplicationMasterRequest), Stage::Registering) => {
-                // An answer to the same registration was lost: it is registered.
-                am.registered(&mut scope, core::iter::empty());
-                am.needs_token = true;
+                am.registration_refused(&mut scope, &reject.message);
             }
             (
                 Some(RejectCode::InvalidResourceRequest | RejectCode::InvalidLabelResourceRequest),
@@ -559,6 +571,7 @@ impl AmFleet {
             return true;
         }
         let at_us = match self.spec.pace {
+            AmPace::Every { .. } if am.has_much_to_tell() => now_us,
             AmPace::Every { .. } => am.planned_us,
             AmPace::Max if am.has_news() => now_us,
             AmPace::Max => now_us.saturating_add(CLOSED_LOOP_POLL_US),
@@ -580,8 +593,12 @@ impl AmFleet {
 
     fn go_on_after_push(&mut self, slot: u32, now_us: u64) -> bool {
         match (self.spec.pace, self.am(slot)) {
-            // Its call comes in its time; only its last word does not wait for it.
-            (AmPace::Every { .. }, Some(am)) if am.wants_to_finish(now_us).is_none() => false,
+            // Its call comes in its time; only its last word does not wait for it, nor room for more pushes.
+            (AmPace::Every { .. }, Some(am))
+                if am.wants_to_finish(now_us).is_none() && !am.has_much_to_tell() =>
+            {
+                false
+            }
             (AmPace::Max, Some(am)) if !am.has_news() => false,
             (_, Some(_)) => self.go_on(slot, now_us),
             (_, None) => false,
@@ -608,5 +625,27 @@ impl AmFleet {
             }
             self.free.push(slot);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_those_that_came_up_together_are_spread_over_the_interval() {
+        let interval_us = 10_000;
+        let mut calls: Vec<u64> = (0..100).map(|slot| next_call_us(5_000, 77, slot, interval_us)).collect();
+        assert!(calls.iter().all(|at| (5_001..=15_000).contains(at)), "{calls:?}");
+        for (slot, at_us) in calls.iter().enumerate() {
+            assert_eq!(
+                next_call_us(*at_us, 77, slot as u32, interval_us),
+                at_us + interval_us,
+                "its time stays"
+            );
+        }
+        calls.sort_unstable();
+        let widest = calls.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(widest < Some(300), "a hundred calls, {widest:?} us without any");
     }
 }

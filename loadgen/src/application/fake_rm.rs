@@ -75,7 +75,7 @@ pub(crate) struct FakeRm {
     is_fickle: bool,
 }
 
-fn reject(code: RejectCode, text: &str, frame: &Frame<'_>) -> Vec<u8> {
+pub(crate) fn reject(code: RejectCode, text: &str, frame: &Frame<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     let (correlation_id, key) = (frame.header.correlation_id, frame.header.routing_key);
     heddle_wire::message::write_reject(
@@ -111,7 +111,9 @@ impl FakeRm {
     }
 
     fn token(&self, container: &mut Container) {
-        container.token = ContainerTokenIdentifier::of(container, USER).sign(&self.key, &mut Vec::new());
+        let node_id = self.model.nodes[&container.node.0].node_id.as_ref().unwrap();
+        let identifier = ContainerTokenIdentifier::of(container, node_id, USER);
+        container.token = identifier.sign(&self.key, &mut Vec::new());
     }
 
     /// A frame of a node.
@@ -273,7 +275,7 @@ impl FakeRm {
                 assert_eq!((request.application_attempt_id, request.am_rm_token), (attempt(index), token));
                 let app = &mut self.apps[index];
                 if app.session.is_registered {
-                    return reject(RejectCode::InvalidApplicationMasterRequest, "registered already", &frame);
+                    return reject(RejectCode::InvalidApplicationMasterRequest, ALREADY_REGISTERED, &frame);
                 }
                 app.state = YarnApplicationState::Running;
                 app.session.is_registered = true;

@@ -337,6 +337,24 @@ fn a_waiting_grant_is_timed_from_the_report_of_the_end_that_made_room() {
     assert!((5..=31).contains(&freed), "{freed}");
 }
 
+/// A ResourceManager pushes only so much beyond what it was told is seen. An ApplicationMaster that got thousands of
+/// containers a second and called once a second had each second's last ones half a second late.
+#[test]
+fn who_is_pushed_much_calls_before_its_time_and_who_is_not_does_not() {
+    let calls_of = |maps: u32| {
+        let pace = AmPace::Every { interval_us: 60_000_000 };
+        let shape = Shape { per_node: 1_000, pace, cancel_ppm: 0, break_ppm: 0, seed: 8 };
+        let mut world = World::new(vec![application(0, maps, 0)], &shape);
+        while world.ams.counters().grants < u64::from(maps) {
+            assert!(world.now_us < 10_000_000, "{}", world.ams.counters().grants);
+            world.step();
+        }
+        (0..20).for_each(|_| world.step());
+        world.ams.counters().allocates_sent
+    };
+    assert_eq!((calls_of(1_000), calls_of(3_000)), (1, 2));
+}
+
 #[test]
 fn a_killed_application_master_is_silent_and_its_slot_is_used_again() {
     let pace = AmPace::Every { interval_us: 50_000 };
@@ -397,4 +415,48 @@ fn any_frame_is_survived() {
         world.client.handle_frame(world.now_us, &frame);
     }
     assert!(world.ams.counters().unexpected > 0);
+}
+
+/// A registration that was refused as misuse was always taken for one whose answer was lost: the ApplicationMaster of an
+/// attempt that had ended believed to be registered.
+#[test]
+fn only_who_is_told_to_be_registered_already_goes_on() {
+    use heddle_wire::application_master::{ALREADY_REGISTERED, AllocateRequest};
+    use heddle_wire::record::{ApplicationAttemptId, ApplicationId, AttemptHandle, TokenMac};
+    use heddle_wire::{Opcode, RejectCode};
+
+    let pace = AmPace::Every { interval_us: 1_000_000 };
+    let applications = Arc::new([]);
+    let spec = AmFleetSpec { pace, churn: None, retry_after_us: 1_000_000, cancel_ppm: 0, applications };
+    let texts = [&format!("{ALREADY_REGISTERED} : application_1_0001"), "the attempt doesn't exist in cache"];
+    for (text, lives) in texts.into_iter().zip([true, false]) {
+        let mut ams = AmFleet::new(spec.clone(), 1);
+        let application_id = ApplicationId { cluster_timestamp: 1, id: 1 };
+        let launched = Launched {
+            attempt_id: ApplicationAttemptId { application_id, attempt_id: 1 },
+            handle: AttemptHandle::new(0, 7, 1),
+            am_rm_token: TokenMac { key_id: 1, mac: [1; 32] },
+            user: "ada".into(),
+            spec: application(0, 1, 0).into(),
+            container: None,
+        };
+        let slot = ams.start(0, launched);
+        let (now_us, mut request) = (ams.next_due_us().unwrap(), Vec::new());
+        ams.write(slot, now_us, &mut request);
+        let asked = Frame::from_slice(&request).unwrap();
+        assert_eq!(asked.header.opcode, Opcode::RegisterApplicationMaster);
+        let refusal = fake_rm::reject(RejectCode::InvalidApplicationMasterRequest, text, &asked);
+        ams.handle_frame(now_us, &Frame::from_slice(&refusal).unwrap());
+        let counters = ams.counters();
+        assert_eq!((ams.live(), counters.killed), if lives { (1, 0) } else { (0, 1) }, "{text}");
+        if !lives {
+            continue;
+        }
+        request.clear();
+        ams.write(slot, ams.next_due_us().unwrap(), &mut request);
+        let next = Frame::from_slice(&request).unwrap();
+        assert_eq!(next.header.opcode, Opcode::Allocate);
+        let next: AllocateRequest = heddle_wire::decode(next.body()).unwrap();
+        assert!(next.am_rm_token.is_some(), "its stream may not be the one it registered on");
+    }
 }

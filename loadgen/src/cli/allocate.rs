@@ -53,6 +53,9 @@ pub(super) struct AllocateArgs {
     /// Only one of the three runs; the second at so many grants a second
     #[arg(long, value_name = "GRANTS/S")]
     rate: Option<f64>,
+    /// Only the third of the three runs
+    #[arg(long, conflicts_with = "rate")]
+    full: bool,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -166,8 +169,9 @@ pub(super) fn run(args: &AllocateArgs) -> Result<bool> {
         output::refuse(&error);
     }
     let mut shown = Shown::new();
-    if let Some(grants_per_second) = args.rate {
-        let (report, outcome) = run_part(args, Part::Open { grants_per_second }, &mut shown)?;
+    let open_only = args.rate.map(|grants_per_second| Part::Open { grants_per_second });
+    if let Some(part) = open_only.or(args.full.then_some(Part::Full)) {
+        let (report, outcome) = run_part(args, part, &mut shown)?;
         let log = Log::of(outcome, &shown);
         output::give(&report, &args.files, &log.latencies, &log.hlog())?;
         return Ok(report.is_good());

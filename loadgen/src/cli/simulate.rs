@@ -39,7 +39,7 @@ pub(super) struct SimulateArgs {
     /// Nodes [default: those of the trace, or 10000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
     nodes: Option<u32>,
-    /// What the nodes are: an SLS node file, a Rumen topology, or CSV with the header sn,cpu_milli,memory_mib,gpu,model
+    /// What the nodes are: an SLS node file, a Rumen topology, a scenario, or CSV with the header sn,cpu_milli,memory_mib,gpu,model
     #[arg(long, value_name = "FILE")]
     nodes_from: Option<PathBuf>,
     /// Seed of everything random

@@ -34,6 +34,21 @@ fn without_arguments_it_is_the_main_job() {
     assert_eq!(play.workload.queue_tree().leaves.len(), 100);
 }
 
+/// An application of this trace asks for a label that only the nodes of a scenario have.
+#[test]
+fn nodes_of_a_scenario_serve_another_trace() {
+    let samples = format!("{}/samples", env!("CARGO_MANIFEST_DIR"));
+    let line = format!("run {samples}/dynoyarn.jsonl --nodes-from {samples}/scenario.toml");
+    let play = super::run::play_of(&run_args(&line)).unwrap();
+    assert_eq!(play.spec.nodes, 100);
+    let directory = tempfile::TempDir::new().unwrap();
+    let settings = super::run::settings_of(&play.workload, &play.spec, None, directory.path()).unwrap();
+    assert!(
+        settings.iter().any(|(key, value)| key == "scheduler.node_labels" && value == "gpu"),
+        "{settings:?}"
+    );
+}
+
 fn run_args(line: &str) -> super::run::RunArgs {
     match parse(line).unwrap().command {
         Some(Command::Run(args)) => *args,

@@ -35,7 +35,7 @@ pub(super) struct TraceArgs {
     /// Its format [default: by its name and its beginning]
     #[arg(long)]
     format: Option<Format>,
-    /// Its nodes: an SLS node file, a Rumen topology, or CSV with the header sn,cpu_milli,memory_mib,gpu,model
+    /// Its nodes: an SLS node file, a Rumen topology, a scenario, or CSV with the header sn,cpu_milli,memory_mib,gpu,model
     #[arg(long, value_name = "FILE")]
     nodes_from: Option<PathBuf>,
     /// Seed of what the trace leaves to chance [default: its own]

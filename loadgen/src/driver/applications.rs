@@ -267,6 +267,11 @@ impl Applications {
         worker.plan.links + slot as usize % self.plan.am_links.max(1)
     }
 
+    /// When an ApplicationMaster has something to send next.
+    pub(super) fn next_due_us(&self) -> Option<u64> {
+        self.ams.borrow().next_due_us()
+    }
+
     /// Sends what is due. `dirty` gets the links that have to be flushed.
     pub(super) fn tick(
         &self,

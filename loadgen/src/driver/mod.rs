@@ -4,6 +4,7 @@
 //! Invariants: set-up is in no number but the handshake and registration ones; a beat that is never answered is in the
 //! histogram with the time it waited and in [`RunOutcome::dropped`].
 
+mod alarm;
 mod applications;
 mod control;
 mod faults;

@@ -15,8 +15,8 @@ use heddle::pki::SERVER_NAME;
 use quinn::{ClientConfig, Endpoint};
 use thiserror::Error;
 use tokio::sync::Notify;
-use tokio::time::MissedTickBehavior;
 
+use super::alarm::Alarm;
 use super::applications::{ApplicationPlan, Applications, ApplicationsOutcome, Kind};
 use super::control::{Control, Stage, Status};
 use super::faults::{Fault, Victims};
@@ -25,8 +25,11 @@ use super::quic::{self, EndpointError};
 use super::recorder::{ApplicationSeries, Recorder, Slice};
 use crate::fleet::{Fleet, FleetCounters, FleetSpec, NodeState, Pace, WrittenKind};
 
-/// How often what is due is sent. tokio's timer has this granularity.
-const TICK: Duration = Duration::from_millis(1);
+/// How often the thread looks at least, microseconds.
+const TICK_US: u64 = 1_000;
+
+/// How often it looks at most, microseconds: what falls due in between is sent together.
+const TICK_MIN_US: u64 = 100;
 
 /// Most nodes one tick sends, so that a burst does not keep answers from being read.
 const DUE_PER_TICK_MAX: usize = 4_096;
@@ -201,12 +204,19 @@ impl Worker {
     }
 
     async fn tick_until_over(&self) {
-        let mut interval = tokio::time::interval(TICK);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let alarm = Alarm::new();
         let mut tick = Tick::default();
         while !self.tick(&mut tick) {
-            interval.tick().await;
+            let now_us = self.control.now_us();
+            alarm.wait(Duration::from_micros(self.next_tick_us(now_us) - now_us)).await;
         }
+    }
+
+    /// When something falls due, within the bounds of a tick.
+    fn next_tick_us(&self, now_us: u64) -> u64 {
+        let masters_us = self.applications.as_ref().and_then(Applications::next_due_us);
+        let due_us = [self.fleet.borrow().next_due_us(), masters_us].into_iter().flatten().min();
+        due_us.unwrap_or(u64::MAX).clamp(now_us + TICK_MIN_US, now_us + TICK_US)
     }
 
     /// True when the run is over.

@@ -287,8 +287,7 @@ impl Fleet {
                 host.learn(key.key_id.to_native(), &key.bytes);
             }
             let capability = self.spec.capacities.of(self.spec.first_node + node).to_resource();
-            let handle = heddle_wire::record::NodeHandle(self.rows[node as usize].handle);
-            host.registered(node, handle, &capability, self.containers[node as usize].used());
+            host.registered(node, &capability, self.containers[node as usize].used());
         }
         if self.spec.pace == Pace::Told {
             self.wheel.link(&mut self.rows, node);

@@ -8,7 +8,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use heddle_wire::record::{Container, ContainerId, ContainerLaunch, ExecutionType, NodeHandle, Resource};
+use heddle_wire::record::{
+    Container, ContainerId, ContainerLaunch, ExecutionType, NodeHandle, NodeId, Resource,
+};
 use heddle_wire::token::{ContainerTokenIdentifier, Identifier, TokenKey};
 
 use super::{Fleet, NodeState};
@@ -62,9 +64,6 @@ struct NodeRoom {
     freed_us: Option<u64>,
 }
 
-/// Handles of a node that are remembered.
-const HANDLES_MAX: usize = 16;
-
 /// What goes from the nodes to the ApplicationMasters. Emptied by whoever drives both.
 #[derive(Clone, Debug, Default)]
 pub struct Handover {
@@ -85,9 +84,6 @@ pub(super) struct Host {
     /// Ends to come: time, order of start, node, container.
     ends: BinaryHeap<Reverse<(u64, u64, u32, ContainerId)>>,
     rooms: Vec<NodeRoom>,
-    /// Every handle a node had, the current one last: an order that waited while the node registered anew names an
-    /// earlier one in its token (`wire/PROTOCOL.md` §16).
-    handles: Vec<Vec<NodeHandle>>,
     started: u64,
     scratch: Vec<u8>,
     handover: Handover,
@@ -99,7 +95,6 @@ impl Host {
             keys: BTreeMap::new(),
             ends: BinaryHeap::new(),
             rooms: vec![NodeRoom::default(); nodes as usize],
-            handles: vec![Vec::new(); nodes as usize],
             started: 0,
             scratch: Vec::with_capacity(256),
             handover: Handover::default(),
@@ -115,18 +110,7 @@ impl Host {
     }
 
     /// The node registered: what it offers, without what runs on it.
-    pub(super) fn registered(
-        &mut self,
-        node: u32,
-        handle: NodeHandle,
-        capability: &Resource,
-        running: (u64, u64),
-    ) {
-        let handles = &mut self.handles[node as usize];
-        if handles.len() >= HANDLES_MAX {
-            handles.remove(0);
-        }
-        handles.push(handle);
+    pub(super) fn registered(&mut self, node: u32, capability: &Resource, running: (u64, u64)) {
         let mut now = Room::of(capability);
         now.take(Room::from(running));
         self.rooms[node as usize] = NodeRoom { now, before: now, freed_us: None };
@@ -148,21 +132,10 @@ impl Host {
         self.ends.peek().map(|Reverse(end)| end.0)
     }
 
-    /// The handle an order's token was signed for; the current one where it fits none.
-    fn handle_of(&mut self, node: u32, container: &mut Container, user: &str) {
-        let handles = core::mem::take(&mut self.handles[node as usize]);
-        let current = container.node;
-        let signed = handles.iter().rev().find(|handle| {
-            container.node = **handle;
-            self.verify(container, user)
-        });
-        container.node = signed.copied().unwrap_or(current);
-        self.handles[node as usize] = handles;
-    }
-
-    fn verify(&mut self, container: &Container, user: &str) -> bool {
+    fn verify(&mut self, container: &Container, node_id: &NodeId, user: &str) -> bool {
         let Some(key) = self.keys.get(&container.token.key_id) else { return false };
-        ContainerTokenIdentifier::of(container, user).verify(key, &container.token, &mut self.scratch)
+        let identifier = ContainerTokenIdentifier::of(container, node_id, user);
+        identifier.verify(key, &container.token, &mut self.scratch)
     }
 }
 
@@ -214,7 +187,7 @@ impl Fleet {
     /// The ResourceManager orders an ApplicationMaster's container.
     pub(super) fn launch(&mut self, now_us: u64, node: u32, order: ContainerLaunch) {
         let handle = NodeHandle(self.rows[node as usize].handle);
-        let mut container = Container {
+        let container = Container {
             container_id: order.container_id,
             node: handle,
             resource: order.resource.clone(),
@@ -226,8 +199,6 @@ impl Fleet {
             expires_at_ms: order.expires_at_ms,
             token: order.token,
         };
-        let Some(host) = self.host.as_deref_mut() else { return };
-        host.handle_of(node, &mut container, &order.user);
         if !self.may_start(now_us, node, &container, &order.user, true) {
             return;
         }
@@ -250,14 +221,16 @@ impl Fleet {
         is_master: bool,
     ) -> bool {
         let is_up = !matches!(self.state(node), NodeState::Stopped | NodeState::Fenced);
+        let started = self.host.as_ref().map_or(0, |host| host.started + 1);
+        let is_checked = is_master || started.is_multiple_of(CHECKED_ONE_OF);
+        let node_id = is_checked.then(|| self.node_id(node));
         let Some(host) = self.host.as_deref_mut() else { return false };
-        host.started += 1;
+        host.started = started;
         let is_late = self
             .spec
             .start_time_ms
             .is_some_and(|start_ms| start_ms.saturating_add(now_us / 1_000) > container.expires_at_ms);
-        let is_checked = is_master || host.started.is_multiple_of(CHECKED_ONE_OF);
-        let is_genuine = !is_checked || host.verify(container, user);
+        let is_genuine = node_id.is_none_or(|node_id| host.verify(container, &node_id, user));
         self.counters.tokens_checked += u64::from(is_checked);
         self.counters.tokens_wrong += u64::from(!is_genuine);
         self.counters.starts_late += u64::from(is_late);

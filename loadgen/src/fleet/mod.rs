@@ -650,10 +650,14 @@ impl Fleet {
         }
     }
 
+    /// What a node is called.
+    fn node_id(&self, node: u32) -> NodeId {
+        NodeId::new(self.spec.capacities.host_of(self.spec.first_node + node), NM_PORT)
+    }
+
     fn write_registration(&mut self, node: u32, out: &mut Vec<u8>) {
         let index = self.spec.first_node + node;
         let capacity = self.spec.capacities.of(index);
-        let node_id = NodeId::new(self.spec.capacities.host_of(index), NM_PORT);
         let mut request = RegisterNodeManagerRequest {
             http_port: 8_042,
             protocol_minor: heddle_wire::PROTOCOL_MINOR,
@@ -677,7 +681,7 @@ impl Fleet {
                 vec![NodeAttribute { prefix, name, value: capacity.model.to_string() }]
             }),
             log_aggregation_reports: Vec::new(),
-            node_id,
+            node_id: self.node_id(node),
         };
         if let Some(containers) = self.containers.get_mut(node as usize) {
             containers.register(&mut request.container_statuses, &mut request.running_applications);

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use heddle_wire::frame::Frame;
 use heddle_wire::limits::CONTAINER_STATUSES_MAX;
-use heddle_wire::record::{ContainerId, ContainerState, ContainersDigest, MasterKey, NodeAction, NodeHandle};
+use heddle_wire::record::{
+    ContainerId, ContainerState, ContainersDigest, MasterKey, NodeAction, NodeHandle, NodeId,
+};
 use heddle_wire::resource_tracker::{
     NodeCommands, NodeHeartbeatRequest, NodeHeartbeatResponse, RegisterNodeManagerRequest,
     RegisterNodeManagerResponse, UnRegisterNodeManagerResponse,
@@ -21,6 +23,7 @@ pub(crate) const LEASE_MS: u32 = 20_000;
 /// What the model keeps of one node.
 #[derive(Default)]
 pub(crate) struct Known {
+    pub(crate) node_id: Option<NodeId>,
     pub(crate) response_id: u32,
     pub(crate) last_answer: Vec<u8>,
     pub(crate) running: BTreeSet<ContainerId>,
@@ -60,7 +63,7 @@ impl Model {
                 );
                 self.rows += 1;
                 let handle = NodeHandle::new(0, self.rows, self.starts as u32 + 1);
-                let mut known = Known::default();
+                let mut known = Known { node_id: Some(request.node_id), ..Known::default() };
                 for status in &request.container_statuses {
                     let is_complete = status.container_state == ContainerState::Complete;
                     let set = if is_complete { &mut known.completed } else { &mut known.running };

@@ -216,8 +216,14 @@ fn what_is_lost_is_said() {
 fn the_load_generator_says_when_it_is_the_limit() {
     let busy = report(|outcome| outcome.client_thread_busy = 0.95);
     assert!(busy.verdict().contains("busy 95 %"), "{}", busy.verdict());
-    let dear = report(|outcome| outcome.client_cpu = Duration::from_millis(30));
+    let dear = report(|outcome| {
+        (outcome.client_cpu, outcome.client_thread_busy) = (Duration::from_millis(30), 0.5);
+    });
     assert!(dear.verdict().contains("30.00 µs"), "{}", dear.verdict());
+    let idle = report(|outcome| {
+        (outcome.client_cpu, outcome.client_thread_busy) = (Duration::from_millis(30), 0.1);
+    });
+    assert!(!idle.verdict().contains("limit"), "{}", idle.verdict());
     assert!(busy.is_good() && dear.is_good());
 }
 

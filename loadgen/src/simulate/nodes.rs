@@ -11,8 +11,8 @@ use heddle::engine::event::{
     ContainerReport, ExtendedResource, NodeAdded, NodeEvent, Resource as EngineResource, Usability,
 };
 use heddle_wire::record::{
-    ApplicationAttemptId, ApplicationId, ContainerId, ContainerState, ExecutionType, NodeHandle, Resource,
-    ResourceInformation,
+    ApplicationAttemptId, ApplicationId, ContainerId, ContainerState, ExecutionType, NodeHandle, NodeId,
+    Resource, ResourceInformation,
 };
 
 use crate::fleet::Capacities;
@@ -50,6 +50,11 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
+    /// What node `index` is called.
+    pub(super) fn node_id(capacities: &Capacities, index: u32) -> NodeId {
+        NodeId::new(capacities.host_of(index), PORTS.0)
+    }
+
     /// The event with which node `index` comes to the cluster.
     pub(super) fn added(capacities: &Capacities, index: u32) -> NodeEvent {
         let capacity = capacities.of(index);

@@ -501,7 +501,8 @@ impl<'a> World<'a> {
 
     fn start(&mut self, start: &ContainerStart) {
         let container = &start.container;
-        let identifier = ContainerTokenIdentifier::of(container, &start.user);
+        let node_id = Nodes::node_id(&self.spec.capacities, container.node.row());
+        let identifier = ContainerTokenIdentifier::of(container, &node_id, &start.user);
         self.counters.tokens_checked += 1;
         if !identifier.verify(&self.key, &container.token, &mut self.bytes) {
             // As a node: it starts nothing and says nothing; the scheduler takes the grant back in its time.

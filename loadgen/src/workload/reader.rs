@@ -102,7 +102,7 @@ pub struct ReadOptions {
     pub format: Option<Format>,
     /// Seed of what it leaves to chance; `None` = its own, or 1.
     pub seed: Option<u64>,
-    /// A file of nodes: an SLS node file, a Rumen topology, or a CSV with the header of Alibaba's node list.
+    /// A file of nodes: an SLS node file, a Rumen topology, a scenario, or a CSV with the header of Alibaba's node list.
     pub nodes: Option<PathBuf>,
 }
 
@@ -308,6 +308,9 @@ fn nodes_from(
         rumen::read_topology(&name, input)?
     } else if text.trim_start().starts_with('{') {
         sls::read_nodes(&name, input, &mut notices)?
+    } else if text.contains("[[nodes]]") {
+        let empty = || WorkloadError::Empty { file: file.to_owned(), what: "[[nodes]]" };
+        scenario::read(&name, input, None)?.nodes.ok_or_else(empty)?
     } else {
         openb::read_nodes(&name, input)?
     };

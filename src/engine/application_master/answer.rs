@@ -277,7 +277,7 @@ impl Writer {
                         grant_number: grant.number,
                         expires_at_ms: grant.expires_at_ms,
                     };
-                    let container = signed(scheduler.resource_types(), &unsigned, &session.user, keys);
+                    let container = signed(scheduler, &unsigned, &session.user, keys);
                     let node = grant.node;
                     if self.response.allocated_containers.len() == GRANTS_PER_ANSWER_MAX
                         || !room.take(size_of::<ArchivedContainer>() + size_of_resource(&container.resource))
@@ -374,7 +374,7 @@ impl Writer {
                 grant_number: grant.number,
                 expires_at_ms,
             };
-            let container = signed(scheduler.resource_types(), &unsigned, &session.user, keys);
+            let container = signed(scheduler, &unsigned, &session.user, keys);
             room.take(size_of::<ArchivedContainer>() + size_of_resource(&container.resource));
             self.response.allocated_containers.push(container);
             session.log.grant_sent();
@@ -438,7 +438,7 @@ impl Writer {
                 grant_number: 0,
                 expires_at_ms,
             };
-            let container = signed(scheduler.resource_types(), &unsigned, &session.user, keys);
+            let container = signed(scheduler, &unsigned, &session.user, keys);
             // A node's names are 508 bytes at most.
             let most = size_of::<ArchivedNmToken>() + 512;
             if room.0 < size_of::<ArchivedContainer>() + size_of_resource(&container.resource) + most {
@@ -471,11 +471,16 @@ fn size_of_token(token: &NmToken) -> usize {
     size_of::<ArchivedNmToken>() + token.node_id.host.len() + token.rack_name.len()
 }
 
-fn signed(types: &ResourceTypes, unsigned: &Unsigned<'_>, user: &str, keys: &mut Keys) -> Container {
+fn signed<S: ResourceScheduler>(
+    scheduler: &S,
+    unsigned: &Unsigned<'_>,
+    user: &str,
+    keys: &mut Keys,
+) -> Container {
     let mut container = Container {
         container_id: unsigned.container_id,
         node: unsigned.node,
-        resource: wire_resource(types, unsigned.resource),
+        resource: wire_resource(scheduler.resource_types(), unsigned.resource),
         priority: unsigned.key.priority,
         allocation_request_id: unsigned.key.allocation_request_id,
         grant_number: unsigned.grant_number,
@@ -484,7 +489,8 @@ fn signed(types: &ResourceTypes, unsigned: &Unsigned<'_>, user: &str, keys: &mut
         expires_at_ms: unsigned.expires_at_ms,
         token: TokenMac { key_id: 0, mac: [0; 32] },
     };
-    container.token = keys.sign_container(&container, user);
+    let node_id = scheduler.node(unsigned.node).map(|view| view.node_id);
+    container.token = keys.sign_container(&container, node_id, user);
     container
 }
 
@@ -501,7 +507,7 @@ fn nm_token<S: ResourceScheduler>(
         node_id: view.node_id.clone(),
         http_port: view.http_port,
         rack_name: view.rack_name.to_owned(),
-        token: keys.sign_nm(session.attempt_id, node, &session.user),
+        token: keys.sign_nm(session.attempt_id, view.node_id, &session.user),
     })
 }
 

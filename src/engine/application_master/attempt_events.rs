@@ -179,7 +179,8 @@ impl ApplicationMasterService {
         let types = scheduler.resource_types();
         let expires_at_ms = self.writer.expires_at_ms(now);
         let container = am_container(&launch, wire_resource(types, &launch.resource), expires_at_ms);
-        let container_token = self.keys.sign_container(&container, &session.user);
+        let node_id = scheduler.node(launch.node).map(|view| view.node_id);
+        let container_token = self.keys.sign_container(&container, node_id, &session.user);
         let am_rm_token = self.keys.sign_am_rm(session.attempt_id, attempt);
         let order = LaunchOrder {
             container_id: launch.container_id,

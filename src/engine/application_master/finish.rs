@@ -7,14 +7,14 @@
 //! Invariant: UNREGISTERED is said once per attempt.
 
 use heddle_wire::application_master::{FinishApplicationMasterRequest, FinishApplicationMasterResponse};
-use heddle_wire::record::ArchivedFinalApplicationStatus;
+use heddle_wire::record::{ApplicationAttemptId, ArchivedFinalApplicationStatus};
 use heddle_wire::{FrameHeader, Reject, RejectCode, access};
 
 use super::session::{Session, SessionState};
 use super::{ApplicationMasterService, Shown, refused};
 use crate::engine::batch::FrameRef;
 use crate::engine::scheduler::face::{ResourceScheduler, SchedulerOutput};
-use crate::engine::scheduler::message::ApplicationEvent;
+use crate::engine::scheduler::message::{ApplicationEvent, Attempt};
 use crate::engine::time::Instant;
 
 impl ApplicationMasterService {
@@ -34,14 +34,26 @@ impl ApplicationMasterService {
 
         let Some(session) = self.sessions.find(attempt) else {
             let Some(ended) = self.sessions.ended(attempt) else {
-                return Err(unknown());
+                return Err(unknown(attempt));
+            };
+            let attempt_id = ended.attempt_id;
+            let is_stored = ended.is_final_state_stored;
+            let Some((stream, peer)) = ended.seen else {
+                // Where it was is not known; its token tells all the same.
+                return match &token {
+                    Some(token) if !self.keys.verify_am_rm(attempt_id, attempt, token) => {
+                        Err(super::invalid_token(attempt_id, token))
+                    }
+                    Some(_) if is_stored => Ok(FinishApplicationMasterResponse { is_unregistered: true }),
+                    _ => Err(never_registered(attempt_id)),
+                };
             };
             let shown = Shown { stream: frame.stream, peer: frame.peer, token };
-            shown.check(ended.stream, ended.peer, ended.attempt_id, attempt, &mut self.keys)?;
-            if ended.is_final_state_stored {
+            shown.check(stream, peer, attempt_id, attempt, &mut self.keys)?;
+            if is_stored {
                 return Ok(FinishApplicationMasterResponse { is_unregistered: true });
             }
-            return Err(unknown());
+            return Err(unknown(attempt));
         };
         let is_shown = Self::authenticate(session, &mut self.keys, frame, token)?;
         if session.is_final_state_stored && is_shown {
@@ -107,9 +119,18 @@ fn end_allocation<S: ResourceScheduler>(
     }
 }
 
-fn unknown() -> Reject {
-    refused(
-        RejectCode::InvalidApplicationMasterRequest,
-        "the attempt of this routing_key doesn't exist in cache".to_owned(),
-    )
+fn unknown(attempt: Attempt) -> Reject {
+    let text = format!(
+        "routing_key is {:#018x}, accepted are handles of attempts that live: the attempt of this one doesn't exist in cache",
+        attempt.0
+    );
+    refused(RejectCode::InvalidApplicationMasterRequest, text)
+}
+
+fn never_registered(attempt_id: ApplicationAttemptId) -> Reject {
+    let text = format!(
+        "the attempt of routing_key is {attempt_id}, which ended and never registered, accepted are attempts that \
+         registered: it doesn't exist in cache"
+    );
+    refused(RejectCode::InvalidApplicationMasterRequest, text)
 }

@@ -22,8 +22,8 @@
 //! was passed over is sent again with the answer after the next call, because `events_seen` is then behind what went
 //! before the former answer. On another stream everything not taken in is sent again at once.
 //!
-//! **Bounds.** Beyond [`PUSH_WINDOW`] events that a session has not taken in it is pushed nothing until it calls; beyond
-//! [`HOLD_AT`] events that were not sent the scheduler is told to grant it nothing more until half of them are.
+//! **Bounds.** Beyond [`EVENTS_PUSHED_MAX`] events that a session has not taken in it is pushed nothing until it calls;
+//! beyond [`HOLD_AT`] events that were not sent the scheduler is told to grant it nothing more until half of them are.
 
 mod allocate;
 mod answer;
@@ -41,6 +41,7 @@ use std::collections::BTreeSet;
 
 use heddle_wire::application_master::{AllocateResponse, FinishApplicationMasterResponse};
 use heddle_wire::frame::{Frame, HEADER_SIZE, set_correlation_id};
+use heddle_wire::limits::EVENTS_PUSHED_MAX;
 use heddle_wire::message::{write_frame_error, write_reject};
 use heddle_wire::record::{ApplicationAttemptId, TokenMac};
 use heddle_wire::{Flags, FrameHeader, Opcode, Reject, RejectCode, write_frame};
@@ -63,10 +64,6 @@ pub const FRAMES_PER_STEP: usize = 1_024;
 
 /// Bytes of answers (or of pushes) after which a step carries no more events; they follow with the next.
 pub const ANSWERS_SIZE_MAX: usize = 1024 * 1024;
-
-/// Events a session may have been sent and not taken in before nothing more is pushed to it: four full frames. At a call
-/// a second that is 4,000 grants a second by push; a session that wants more calls more often.
-pub const PUSH_WINDOW: usize = 4_096;
 
 /// Events of a session that may wait to be sent before the scheduler is told to hold back: 16 full frames, 2 MiB.
 pub const HOLD_AT: usize = 16_384;
@@ -428,7 +425,7 @@ impl ApplicationMasterService {
             while session.state == SessionState::Registered
                 && !session.is_final_state_stored
                 && session.log.waiting() > 0
-                && (session.log.is_resending() || session.log.unseen() < PUSH_WINDOW)
+                && (session.log.is_resending() || session.log.unseen() < EVENTS_PUSHED_MAX)
             {
                 if pushes.size() > ANSWERS_SIZE_MAX {
                     session.is_to_push = true;

@@ -9,7 +9,9 @@
 
 use std::collections::BTreeSet;
 
-use heddle_wire::application_master::{RegisterApplicationMasterRequest, RegisterApplicationMasterResponse};
+use heddle_wire::application_master::{
+    ALREADY_REGISTERED, RegisterApplicationMasterRequest, RegisterApplicationMasterResponse,
+};
 use heddle_wire::limits::RETAINED_CONTAINERS_MAX;
 use heddle_wire::record::{
     ApplicationAccessType, ApplicationAcl, AttemptHandle, ResourceTypeInfo, SchedulerResourceTypes,
@@ -76,7 +78,7 @@ impl ApplicationMasterService {
             && !(session.state == SessionState::Registered && session.is_unmanaged && session.keep_containers)
         {
             let application_id = attempt_id.application_id;
-            return Err(misuse(format!("Application Master is already registered : {application_id}")));
+            return Err(misuse(format!("{ALREADY_REGISTERED} : {application_id}")));
         }
         if !session.is_ready {
             if session.is_unmanaged {

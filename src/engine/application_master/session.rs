@@ -131,8 +131,8 @@ pub(super) struct Session {
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) attempt_id: ApplicationAttemptId,
-    pub(super) stream: StreamRef,
-    pub(super) peer: PeerId,
+    /// Where it was last, and as whom; `None` where it never registered.
+    pub(super) seen: Option<(StreamRef, PeerId)>,
     pub(super) is_final_state_stored: bool,
 }
 
@@ -210,8 +210,7 @@ impl SessionTable {
         }
         let ended = Ended {
             attempt_id: session.attempt_id,
-            stream: session.stream,
-            peer: session.peer,
+            seen: (session.state != SessionState::Opened).then_some((session.stream, session.peer)),
             is_final_state_stored: session.is_final_state_stored,
         };
         if self.ended.insert(attempt, ended).is_none() {

@@ -5,7 +5,7 @@
 //! with the key in force, because nodes may not have the next one yet; AMRM tokens with the next one as soon as there is
 //! one, because only the ResourceManager checks them. Source: YARN AMRMTokenSecretManager.
 
-use heddle_wire::record::{ApplicationAttemptId, AttemptHandle, Container, NodeHandle, TokenMac};
+use heddle_wire::record::{ApplicationAttemptId, AttemptHandle, Container, NodeId, TokenMac};
 use heddle_wire::token::{
     AmRmTokenIdentifier, ContainerTokenIdentifier, Identifier, NmTokenIdentifier, TokenKey,
 };
@@ -43,7 +43,7 @@ pub(super) struct Keys {
     scratch: Vec<u8>,
 }
 
-/// What stands where there is no key: nobody accepts it.
+/// What stands where there is no key, or no node: nobody accepts it.
 const UNSIGNED: TokenMac = TokenMac { key_id: 0, mac: [0; 32] };
 
 fn sign(key: Option<&TokenKey>, identifier: &impl Identifier, scratch: &mut Vec<u8>) -> TokenMac {
@@ -65,9 +65,16 @@ impl Keys {
         self.nm.current_id()
     }
 
-    /// Signs a grant. Cost: one HMAC-SHA256.
-    pub(super) fn sign_container(&mut self, container: &Container, user: &str) -> TokenMac {
-        let identifier = ContainerTokenIdentifier::of(container, user);
+    /// Signs a grant. A node that is not known any more has no name to sign: nothing can be started there. Cost: one
+    /// HMAC-SHA256, and the copy of the name.
+    pub(super) fn sign_container(
+        &mut self,
+        container: &Container,
+        node_id: Option<&NodeId>,
+        user: &str,
+    ) -> TokenMac {
+        let Some(node_id) = node_id else { return UNSIGNED };
+        let identifier = ContainerTokenIdentifier::of(container, node_id, user);
         sign(self.container.current.as_ref(), &identifier, &mut self.scratch)
     }
 
@@ -75,10 +82,10 @@ impl Keys {
     pub(super) fn sign_nm(
         &mut self,
         attempt_id: ApplicationAttemptId,
-        node: NodeHandle,
+        node_id: &NodeId,
         user: &str,
     ) -> TokenMac {
-        let identifier = NmTokenIdentifier { application_attempt_id: attempt_id, node, user };
+        let identifier = NmTokenIdentifier { application_attempt_id: attempt_id, node_id, user };
         sign(self.nm.current.as_ref(), &identifier, &mut self.scratch)
     }
 

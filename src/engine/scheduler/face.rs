@@ -262,6 +262,6 @@ pub trait ResourceScheduler {
     /// AM registers again, what it was granted itself.
     fn transferred_containers(&self, attempt: Attempt) -> Vec<Granted>;
 
-    /// A node.
+    /// The node of a handle's row, whatever registration of it the handle names.
     fn node(&self, node: NodeHandle) -> Option<NodeView<'_>>;
 }

@@ -365,27 +365,19 @@ impl World {
         self.replace_labels(labels, false)
     }
 
-    /// What administrators changed is to be as it was: there is room for everybody. One thing after the other, because
-    /// what the application manager has no room to ask the scheduler is refused.
-    pub(super) fn restore(&mut self) {
+    /// What administrators changed is as it was: there is room for everybody.
+    pub(super) fn restore(&mut self) -> Result<(), String> {
         if self.plan.acts.contains(&Act::ReplaceQueues) {
             self.put_queues(self.plan.scheduler.queues.clone());
         }
-        for place in 0..=self.plan.nodes {
-            let after_us = u64::from(place) * 300_000 + self.chance.below(100_000) + 1;
-            self.after(after_us, Event::Restore(place));
+        if self.plan.has_labelled || self.plan.acts.contains(&Act::ReplaceLabels) {
+            self.label_nodes()?;
         }
-    }
-
-    /// Labels first, then the nodes' capability.
-    pub(super) fn restore_one(&mut self, place: u32) -> Result<(), String> {
-        let Some(node) = place.checked_sub(1) else {
-            let is_changed = self.plan.has_labelled || self.plan.acts.contains(&Act::ReplaceLabels);
-            return if is_changed { self.label_nodes() } else { Ok(()) };
-        };
-        if self.plan.acts.contains(&Act::UpdateCapacity) && !self.killed_nodes.contains(&node) {
-            let (memory_mb, cores) = self.plan.node_size;
-            self.update_capacity(node, Resource::new(memory_mb, cores))?;
+        for node in self.nodes_left() {
+            if self.plan.acts.contains(&Act::UpdateCapacity) {
+                let (memory_mb, cores) = self.plan.node_size;
+                self.update_capacity(node, Resource::new(memory_mb, cores))?;
+            }
         }
         Ok(())
     }

@@ -85,15 +85,25 @@ impl Link {
 
 #[derive(Debug)]
 pub(super) enum Event {
-    ToRm { link: Link, generation: u32, caller: Caller, bytes: Vec<u8> },
-    FromRm { link: Link, generation: u32, bytes: Vec<u8> },
+    ToRm {
+        link: Link,
+        generation: u32,
+        caller: Caller,
+        bytes: Vec<u8>,
+    },
+    FromRm {
+        link: Link,
+        generation: u32,
+        bytes: Vec<u8>,
+    },
     Step(Role),
     Tick,
     Reconnect(Link),
     Resume(u32),
     Act,
     Heal,
-    Restore(u32),
+    /// An administrator says again what could not be taken in: its frame.
+    AskAgain(u64, Opcode, Vec<u8>),
 }
 
 /// What a run came to.
@@ -121,6 +131,8 @@ pub(crate) struct World {
     pub(super) tally: Tally,
     coverage: Coverage,
     pub(super) is_healed: bool,
+    /// What an administrator said since the faults ended and is not answered; it repeats what was refused as Busy.
+    restoring: BTreeMap<u64, Vec<u8>>,
     pub(super) killed_nodes: BTreeSet<u32>,
     /// Hosts that were taken out.
     pub(super) excluded: BTreeSet<String>,
@@ -191,6 +203,7 @@ impl World {
             tally: Tally::default(),
             coverage: Coverage::default(),
             is_healed: false,
+            restoring: BTreeMap::new(),
             killed_nodes: BTreeSet::new(),
             excluded: BTreeSet::new(),
             serial: 0,
@@ -326,7 +339,7 @@ impl World {
                 Ok(())
             }
             Event::Heal => self.heal(),
-            Event::Restore(place) => self.restore_one(place),
+            Event::AskAgain(id, opcode, bytes) => self.ask_admin_as(id, opcode, bytes),
         }
     }
 
@@ -477,15 +490,22 @@ impl World {
                 Ok(())
             }
             Link::Admin => {
-                let id = frame.header.correlation_id;
+                let (id, opcode) = (frame.header.correlation_id, frame.header.opcode);
+                let asked = self.restoring.remove(&id);
                 if frame.header.flags.is_reject() {
-                    let reject = heddle_wire::message::decode_reject(frame.header.opcode, frame.body());
+                    let reject = heddle_wire::message::decode_reject(opcode, frame.body());
                     let busy = heddle_wire::RejectCode::Busy as u16;
-                    if reject.is_ok_and(|reject| reject.code == busy) {
+                    if let Some(reject) = reject.ok().filter(|reject| reject.code == busy) {
                         self.tally.hit(Happening::Busy);
+                        if let Some(asked) = asked {
+                            self.after(
+                                u64::from(reject.retry_after_ms) * 1_000,
+                                Event::AskAgain(id, opcode, asked),
+                            );
+                        }
                     }
                 }
-                self.seen.admin_answered(id, frame.header.opcode)
+                self.seen.admin_answered(id, opcode)
             }
             Link::Stranger => self.seen.stranger_answered(&frame, &mut self.tally),
         }
@@ -493,12 +513,6 @@ impl World {
 
     /// The faults are over.
     fn heal(&mut self) -> Result<(), String> {
-        // A node that was away is not reached by what an administrator says: it is said again.
-        self.after(15_000_000, Event::Heal);
-        self.restore();
-        if self.is_healed {
-            return Ok(());
-        }
         tell!(self, "the faults end");
         self.is_healed = true;
         self.node_paths.heal();
@@ -508,12 +522,19 @@ impl World {
         for node in 0..self.plan.nodes {
             self.fleet.resume(node, self.now_us);
         }
-        Ok(())
+        self.restore()
     }
 
     pub(super) fn ask_admin(&mut self, opcode: Opcode, bytes: Vec<u8>) -> Result<(), String> {
+        self.ask_admin_as(self.serial, opcode, bytes)
+    }
+
+    fn ask_admin_as(&mut self, id: u64, opcode: Opcode, bytes: Vec<u8>) -> Result<(), String> {
         tell!(self, "admin -> {}", describe::frame(&bytes));
-        self.seen.admin_asked(self.serial, opcode);
+        self.seen.admin_asked(id, opcode);
+        if self.is_healed {
+            self.restoring.insert(id, bytes.clone());
+        }
         self.send_to_rm(Link::Admin, bytes)
     }
 

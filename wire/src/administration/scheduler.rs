@@ -94,7 +94,8 @@ pub struct NodeResource {
     pub over_commit_timeout_ms: Option<u32>,
 }
 
-/// Change nodes' capabilities. All or none: a node that is not known refuses the whole.
+/// Change nodes' capabilities. All or none: a node that is not registered now, be it unknown or away, refuses the whole
+/// with NotFound. A capability holds until the node registers with another one: nothing is kept for it. As in YARN.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpdateNodeResourceRequest {
@@ -110,7 +111,8 @@ pub struct UpdateNodeResourceResponse {
     pub affected_nodes: u32,
 }
 
-/// Add labels to the cluster. One that is there already must be as exclusive as it is.
+/// Add labels to the cluster. One that is there already may become exclusive, or not, while no node has it; else the whole
+/// is refused with WrongState.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddToClusterNodeLabelsRequest {

@@ -153,8 +153,8 @@ pub struct UpdateContainerRequest {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct UpdateContainerError {
-    /// Why: `INVALID_CONTAINER_ID`, `INCORRECT_CONTAINER_VERSION_ERROR`, `UPDATE_OUTSTANDING_ERROR` or
-    /// `RESOURCE_OUTSIDE_ALLOWED_RANGE`.
+    /// Why: begins with `INVALID_CONTAINER_ID`, `INCORRECT_CONTAINER_VERSION_ERROR`, `UPDATE_OUTSTANDING_ERROR`,
+    /// `RESOURCE_OUTSIDE_ALLOWED_RANGE`, or, where nothing else is wrong with it, `NOT_SUPPORTED_YET`.
     pub reason: String,
     /// The wish.
     pub update_request: UpdateContainerRequest,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::record::{ApplicationId, ResourceInformation};
+use crate::record::{ApplicationId, NodeHandle, ResourceInformation};
 
 fn attempt_id(id: u32, attempt_id: u32) -> ApplicationAttemptId {
     ApplicationAttemptId {
@@ -17,10 +17,14 @@ fn gpus(name: &str, value: u64, units: &str) -> Resource {
     Resource { memory_mb: 4_096, virtual_cores: 2, extended }
 }
 
-fn container(resource: &Resource) -> ContainerTokenIdentifier<'_> {
+fn node(host: &str, port: u16) -> NodeId {
+    NodeId::new(host, port)
+}
+
+fn container<'a>(node_id: &'a NodeId, resource: &'a Resource) -> ContainerTokenIdentifier<'a> {
     ContainerTokenIdentifier {
         container_id: ContainerId { application_attempt_id: attempt_id(7, 1), container_id: 3 },
-        node: NodeHandle::new(1, 2, 3),
+        node_id,
         resource,
         priority: 1,
         allocation_request_id: -1,
@@ -47,14 +51,16 @@ fn all_different() -> Vec<Vec<u8>> {
         gpus("yarn.io/gp", 1, "u"),
         gpus("yarn.io/gpu", 1, "k"),
     ];
-    let base = container(&plain);
+    let (host, other_host, other_port) = (node("n1", 7), node("n2", 7), node("n1", 8));
+    let base = container(&host, &plain);
     let other_container = ContainerId { container_id: 4, ..base.container_id };
     let other_attempt = ContainerId { application_attempt_id: attempt_id(7, 2), container_id: 3 };
     let mut all: Vec<Vec<u8>> = [
         base,
         ContainerTokenIdentifier { container_id: other_container, ..base },
         ContainerTokenIdentifier { container_id: other_attempt, ..base },
-        ContainerTokenIdentifier { node: NodeHandle::new(1, 2, 4), ..base },
+        ContainerTokenIdentifier { node_id: &other_host, ..base },
+        ContainerTokenIdentifier { node_id: &other_port, ..base },
         ContainerTokenIdentifier { resource: &other, ..base },
         ContainerTokenIdentifier { resource: &more_cores, ..base },
         ContainerTokenIdentifier { priority: 2, ..base },
@@ -68,16 +74,15 @@ fn all_different() -> Vec<Vec<u8>> {
     .iter()
     .map(|identifier| bytes(identifier))
     .collect();
-    all.extend(resources.iter().map(|resource| bytes(&container(resource))));
+    all.extend(resources.iter().map(|resource| bytes(&container(&host, resource))));
     let handle = 0x0102_0304_0506_0708;
     for id in [attempt_id(7, 1), attempt_id(7, 2), attempt_id(8, 1)] {
         all.push(bytes(&AmRmTokenIdentifier {
             application_attempt_id: id,
             attempt_handle: AttemptHandle(handle),
         }));
-        for user in ["", "ada"] {
-            let node = NodeHandle(handle);
-            all.push(bytes(&NmTokenIdentifier { application_attempt_id: id, node, user }));
+        for (node_id, user) in [(&host, ""), (&host, "ada"), (&other_host, "ada"), (&other_port, "ada")] {
+            all.push(bytes(&NmTokenIdentifier { application_attempt_id: id, node_id, user }));
         }
     }
     all
@@ -124,10 +129,11 @@ fn the_scratch_buffer_may_hold_anything_before() {
 fn a_grants_token_is_about_the_grant() {
     let key = TokenKey::new(1, b"secret");
     let resource = gpus("yarn.io/gpu", 1, "");
-    let expected = container(&resource);
+    let node_id = node("n1", 7);
+    let expected = container(&node_id, &resource);
     let mut grant = Container {
         container_id: expected.container_id,
-        node: expected.node,
+        node: NodeHandle::new(1, 2, 3),
         resource: resource.clone(),
         priority: expected.priority,
         allocation_request_id: expected.allocation_request_id,
@@ -138,10 +144,19 @@ fn a_grants_token_is_about_the_grant() {
         token: TokenMac { key_id: 0, mac: [0; 32] },
     };
     let mut scratch = Vec::new();
-    grant.token = ContainerTokenIdentifier::of(&grant, "ada").sign(&key, &mut scratch);
+    grant.token = ContainerTokenIdentifier::of(&grant, &node_id, "ada").sign(&key, &mut scratch);
     assert!(expected.verify(&key, &grant.token, &mut scratch));
+    // The node registered again: what was granted before may be started all the same.
+    grant.node = NodeHandle::new(1, 2, 4);
+    assert!(ContainerTokenIdentifier::of(&grant, &node_id, "ada").verify(&key, &grant.token, &mut scratch));
+    let elsewhere = node("n2", 7);
+    assert!(!ContainerTokenIdentifier::of(&grant, &elsewhere, "ada").verify(
+        &key,
+        &grant.token,
+        &mut scratch
+    ));
     grant.resource.memory_mb += 1;
-    assert!(!ContainerTokenIdentifier::of(&grant, "ada").verify(&key, &grant.token, &mut scratch));
+    assert!(!ContainerTokenIdentifier::of(&grant, &node_id, "ada").verify(&key, &grant.token, &mut scratch));
 }
 
 #[test]
