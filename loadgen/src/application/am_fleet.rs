@@ -142,7 +142,7 @@ const fn next_call_us(at_us: u64, phase: u32, slot: u32, interval_us: u64) -> u6
     /// 2³² divided by the golden ratio: each further slot falls into the widest gap there is.
     const SPREAD: u32 = 0x9e37_79b9;
     let share = phase.wrapping_add(slot.wrapping_mul(SPREAD)) as u64;
-    let offset_us = (share as u128 * interval_us as u128 >> 32) as u64;
+    let offset_us = ((share as u128 * interval_us as u128) >> 32) as u64;
     let since_us = (at_us + interval_us - offset_us) % interval_us;
     at_us + interval_us - since_us
 }
