@@ -188,6 +188,21 @@ fn a_silent_am_fails_and_is_stopped() {
     assert_eq!(rm.manager.counters().impossible_pairs, 0);
 }
 
+/// An ApplicationMaster is watched from the order to launch it on. Its node said nothing of it for longer than that: the
+/// expiry was taken for impossible, and nobody watched the attempt any more if it was launched later.
+#[test]
+fn an_am_that_nobody_saw_launched_fails_when_it_expires() {
+    let mut rm = Rm::new();
+    let id = rm.submit(|context| context.max_app_attempts = 2);
+    let first = attempt(id, 1);
+    rm.allocate_am(first);
+    rm.event(ApplicationEvent::Expired { attempt_id: first });
+    assert_eq!(rm.attempt_state(first), A::Failed);
+    assert_eq!(rm.removal(), (false, true), "it may be launched yet");
+    assert_eq!(rm.state(id), S::Accepted, "another follows");
+    assert_eq!(rm.manager.counters().impossible_pairs, 0);
+}
+
 #[test]
 fn an_am_that_finishes_and_goes_on_is_stopped() {
     let mut rm = Rm::new();
