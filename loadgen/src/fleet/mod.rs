@@ -137,7 +137,8 @@ pub struct Fleet {
     chance: Chance,
     counters: FleetCounters,
     /// Which node has which handle; read for pushed answers only.
-    by_handle: BTreeMap<u64, u32>,
+    /// By handle without generation.
+    by_place: BTreeMap<u64, u32>,
     /// Next container sequence of this fleet.
     next_container: u64,
     /// Next row the sweep looks at, and up to when it has looked.
@@ -168,7 +169,7 @@ impl Fleet {
             template: Template::new(),
             chance: Chance(seed),
             counters: FleetCounters::default(),
-            by_handle: BTreeMap::new(),
+            by_place: BTreeMap::new(),
             next_container: 1,
             sweep_at: 0,
             swept_ms: 0,
@@ -423,9 +424,9 @@ impl Fleet {
         if row.stage == Stage::Registered && row.epoch == self.epoch {
             self.registered = self.registered.saturating_sub(1);
         }
-        self.by_handle.remove(&row.handle);
         row.stage = Stage::Stopped;
         row.flags &= !(AWAITING | FENCED);
+        self.forget_place(node);
         self.stopped += 1;
         if let Some(containers) = self.containers.get_mut(node as usize) {
             self.counters.containers_completed += u64::from(containers.kill_all());
