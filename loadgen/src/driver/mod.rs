@@ -117,12 +117,29 @@ pub trait Target {
     fn ended(&mut self) -> Option<String>;
 }
 
+/// How far a measurement is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SoFar {
+    /// Since it began.
+    pub elapsed: Duration,
+    /// How long it takes; `None` = until every application has ended.
+    pub duration: Option<Duration>,
+    /// Applications that ended, of how many; `None` in a run without.
+    pub applications: Option<(u64, u64)>,
+    /// In the last second.
+    pub beats_per_second: f64,
+    /// In the last second.
+    pub grants_per_second: f64,
+    /// Nodes registered.
+    pub registered: u32,
+}
+
 /// Who hears how far a run is.
 pub trait Progress {
     /// Nodes connect and register.
     fn ramp(&mut self, connected: u32, registered: u32, nodes: u32);
-    /// The measurement is `elapsed` of `duration` in.
-    fn measure(&mut self, elapsed: Duration, duration: Duration, beats_per_second: f64, registered: u32);
+    /// The measurement goes on; about once a second.
+    fn measure(&mut self, so_far: &SoFar);
     /// Something worth a line.
     fn note(&mut self, text: &str);
 }
@@ -271,6 +288,10 @@ impl Threads {
 
     fn grants(&self) -> u64 {
         self.statuses().map(|status| status.grants.load(Relaxed)).sum()
+    }
+
+    fn applications_ended(&self) -> u64 {
+        self.statuses().map(|status| status.applications_ended.load(Relaxed)).sum()
     }
 
     /// True when every application has ended.
@@ -449,7 +470,18 @@ impl Main<'_> {
                 if span > 0.2 {
                     samples.push(sample);
                 }
-                self.progress.measure(elapsed, self.spec.duration, sample.beats_per_second, registered);
+                self.progress.measure(&SoFar {
+                    elapsed,
+                    duration: (!until_done).then_some(self.spec.duration),
+                    applications: self
+                        .spec
+                        .applications
+                        .as_ref()
+                        .map(|load| (self.threads.applications_ended(), load.applications.len() as u64)),
+                    beats_per_second: sample.beats_per_second,
+                    grants_per_second: sample.grants_per_second,
+                    registered,
+                });
                 last = (at_s, answered, cpu);
             }
             if let Some(at) = self.spec.kill_rm_at
