@@ -50,8 +50,8 @@ fn an_application_from_submission_to_its_end() {
              appMasterHost=host1,submitTime={},startTime={0},launchTime={},finishTime={1},finalStatus=SUCCEEDED,\
              memorySeconds=100,vcoreSeconds=10,preemptedMemorySeconds=0,preemptedVcoreSeconds=0,\
              preemptedAMContainers=0,preemptedNonAMContainers=0,preemptedResources=<memory:0\\, vCores:0>,\
-             applicationType=YARN,resourceSeconds=100 MB-seconds\\, 10 vcores-seconds,\
-             preemptedResourceSeconds=0 MB-seconds\\, 0 vcores-seconds,applicationTags=etl,applicationNodeLabel=,\
+             applicationType=YARN,resourceSeconds=100 MB-seconds\\, 10 vcore-seconds,\
+             preemptedResourceSeconds=0 MB-seconds\\, 0 vcore-seconds,applicationTags=etl,applicationNodeLabel=,\
              diagnostics=all done,totalAllocatedContainers=3",
             RM + 1_000,
             RM + 2_000,

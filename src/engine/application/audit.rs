@@ -109,7 +109,11 @@ pub(super) fn summary(app: &RmApp) -> String {
         amounts.get(name).copied().unwrap_or(0)
     };
     let list = |amounts: &std::collections::BTreeMap<Box<str>, u64>| {
-        let unit = |name: &str| if name == "memory-mb" { "MB" } else { name }.to_owned();
+        let unit = |name: &str| match name {
+            "memory-mb" => "MB".to_owned(),
+            "vcores" => "vcore".to_owned(),
+            name => name.to_owned(),
+        };
         // Memory and virtual cores first, the others by name.
         let mut all = vec![("memory-mb", of(amounts, "memory-mb")), ("vcores", of(amounts, "vcores"))];
         let others = amounts.iter().filter(|(name, _)| !matches!(&***name, "memory-mb" | "vcores"));
