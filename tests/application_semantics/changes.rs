@@ -151,7 +151,7 @@ fn the_default_priority_of_a_queue_is_capped_too() {
     });
     let id = rm.submit(|_| {});
     assert_eq!(rm.report(id).priority, 10);
-    let caller = Caller { peer: PeerId(1), name: "root".into(), is_admin: true };
+    let caller = Caller::new(PeerId(1), "root", true);
     let reply = rm.command(ApplicationCommand::ReplaceClusterMaxPriority { token: 1, caller, maximum: 15 });
     assert_eq!(reply, ApplicationReply::Done { token: 1 });
     let id = rm.submit(|_| {});
@@ -230,4 +230,9 @@ fn signals_go_to_live_containers_of_known_applications() {
         code(signal(&mut rm, am_container(first))),
         (RejectCode::ContainerNotFound, "it is not live".into())
     );
+    // It was audited as a success before the scheduler had said that there is no such container.
+    let line = rm.audit.last().expect("a line");
+    assert!(line.contains("RESULT=FAILURE\tDESCRIPTION=it is not live\t"), "{line}");
+    let signals = rm.audit.iter().filter(|line| line.contains("Signal Container Request")).count();
+    assert_eq!(signals, 3, "{:#?}", rm.audit);
 }

@@ -125,13 +125,22 @@ fn e11_limits_of_applications_name_what_is_reached() {
     cluster.remove(3);
     cluster.submit_only(9, "u", "b", None).unwrap();
 
-    for (queue, expected) in [("nope", "unknown queue: nope"), ("root", "non-leaf queue: root")] {
+    let cases = [
+        ("nope", "unknown queue: nope; accepted are leaf queues"),
+        ("root", "non-leaf queue: root; accepted is a queue without children"),
+    ];
+    for (queue, expected) in cases {
         let mut cluster = Cluster::new(settings(queues.clone()));
         assert!(cluster.submit_only(1, "u", queue, None).unwrap_err().contains(expected));
     }
     queues.queues[1].state = QueueState::Stopped;
     let mut cluster = Cluster::new(settings(queues));
-    assert!(cluster.submit_only(1, "u", "a", None).unwrap_err().contains("root.a is STOPPED"));
+    assert!(
+        cluster
+            .submit_only(1, "u", "a", None)
+            .unwrap_err()
+            .contains("root.a is STOPPED, accepted is RUNNING")
+    );
 }
 
 #[test]

@@ -62,8 +62,8 @@ use super::time::Instant;
 /// Most frames of one step: their grants share one placement, and the last of them waits for it.
 pub const FRAMES_PER_STEP: usize = 1_024;
 
-/// Bytes of answers (or of pushes) after which a step carries no more events; they follow with the next.
-pub const ANSWERS_SIZE_MAX: usize = 1024 * 1024;
+// Of answers, or of pushes: a step carries no more events then; they follow with the next.
+pub use super::batch::ANSWERS_SIZE_MAX;
 
 /// Events of a session that may wait to be sent before the scheduler is told to hold back: 16 full frames, 2 MiB.
 pub const HOLD_AT: usize = 16_384;

@@ -71,7 +71,11 @@ impl Scheduler {
         }
         let queue = tree.find(&add.queue).map_err(|error| match error {
             FindQueueError::Unknown => {
-                format!("Application {id} submitted by user {} to unknown queue: {}", add.user, add.queue)
+                format!(
+                    "Application {id} submitted by user {} to unknown queue: {}; accepted are leaf queues, by path or \
+                     by a last name that only one has",
+                    add.user, add.queue
+                )
             }
             FindQueueError::Ambiguous => format!(
                 "Application {id} submitted by user {} to ambiguous queue: {}; use its full path",
@@ -81,13 +85,15 @@ impl Scheduler {
         let settings = self.queues.settings(queue);
         if !settings.is_leaf {
             return Err(format!(
-                "Application {id} submitted by user {} to non-leaf queue: {}",
+                "Application {id} submitted by user {} to non-leaf queue: {}; accepted is a queue without children",
                 add.user, settings.path
             ));
         }
         if let Some(stopped) = self.queues.stopped(queue) {
             let path = &self.queues.settings(stopped).path;
-            return Err(format!("Queue {path} is STOPPED. Cannot accept submission of application: {id}"));
+            return Err(format!(
+                "Queue {path} is STOPPED, accepted is RUNNING. Cannot accept submission of application: {id}"
+            ));
         }
         self.has_room_for_application(queue, &add.user)
             .map_err(|reason| format!("{reason} cannot accept submission of application: {id}"))?;

@@ -259,9 +259,10 @@ impl AttemptRow {
 
     /// Whether it wants a node.
     pub(super) fn accepts(&self, node: &RmNode, is_am: bool) -> bool {
-        !self.blacklisted_hosts.contains(&node.host)
-            && !self.blacklisted_racks.contains(&node.rack)
-            && !(is_am && self.am_blacklist.contains(&node.host))
+        let is_listed = self.blacklisted_hosts.contains(&node.host)
+            || self.blacklisted_racks.contains(&node.rack)
+            || (is_am && self.am_blacklist.contains(&node.host));
+        !is_listed
     }
 
     /// Whether it may be given containers.

@@ -137,10 +137,12 @@ impl Scheduler {
         let Some(leaf) = self.queues.leaf_mut(target) else { return };
         let leaf_user = leaf.user(user, weight);
         leaf.users[leaf_user as usize].applications += 1;
-        self.queues.count(target, |queue| {
-            queue.applications += 1;
-            queue.submitted += 1;
-        });
+        self.queues.count(target, |queue| queue.applications += 1);
+        // Where it was before it has been counted.
+        let chain = self.queues.get(source.0).chain.clone();
+        let entered: Vec<QueueIndex> =
+            self.queues.get(target).chain.iter().copied().filter(|queue| !chain.contains(queue)).collect();
+        entered.into_iter().for_each(|queue| self.queues.get_mut(queue).submitted += 1);
         if let Some(app) = self.apps.get_mut(index) {
             (app.queue, app.leaf_user) = (target, leaf_user);
         }
