@@ -22,6 +22,25 @@ fn nodes(cluster: &mut Cluster) -> Vec<NodeHandle> {
     cluster.schedule().into_iter().map(|granted| granted.node).collect()
 }
 
+/// While an ApplicationMaster does not come, its asks keep how far they look; they do not begin to wait again.
+#[test]
+fn an_ask_that_was_held_looks_as_far_as_before() {
+    let mut cluster = one_queue();
+    let app = cluster.submit(1, "u", "a");
+    cluster.node_on("r0", 10, 10);
+    ask(
+        &mut cluster,
+        app,
+        &[(Place::Host("n7"), 1, true), (Place::Rack("r7"), 1, true), (Place::Any, 1, true)],
+    );
+    assert!(nodes(&mut cluster).is_empty());
+    cluster.scheduler.hold_grants(cluster.now, app, true);
+    cluster.advance(Duration::from_secs(3_600));
+    assert!(nodes(&mut cluster).is_empty());
+    cluster.scheduler.hold_grants(cluster.now, app, false);
+    assert_eq!(nodes(&mut cluster).len(), 1, "its waits are over");
+}
+
 /// YARN gives an ask for any place one container per node heartbeat by default. Here all that fits is placed at once.
 #[test]
 fn e12_asks_for_any_place_are_placed_at_once() {

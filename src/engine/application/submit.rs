@@ -109,6 +109,7 @@ impl Lifecycle {
         };
         self.check_label("node_label_expression", context.node_label_expression.as_deref(), queue_settings)?;
         let maximum = self.access.queues().max_application_priority;
+        let by_default = queue_settings.map(|settings| settings.default_application_priority);
         if let Some(index) = known_queue
             && !self.access.may_submit(user, index)
         {
@@ -141,7 +142,8 @@ impl Lifecycle {
                 .collect::<String>()
                 .into(),
             queue: queue.into(),
-            priority: context.priority.map(|priority| priority.min(maximum)),
+            // What the queue gives is capped too. An unknown queue is refused by the scheduler.
+            priority: context.priority.or(by_default).map(|priority| priority.min(maximum)),
             is_unmanaged: context.is_unmanaged_am,
             max_attempts: context.max_app_attempts,
             am,

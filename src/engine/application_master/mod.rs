@@ -393,7 +393,7 @@ impl ApplicationMasterService {
                             bytes,
                         );
                     });
-                    Self::release_hold(session, scheduler);
+                    Self::release_hold(now, session, scheduler);
                     if session.log.waiting() > 0 && !session.is_to_push {
                         session.is_to_push = true;
                         self.to_push.push(attempt);
@@ -450,7 +450,7 @@ impl ApplicationMasterService {
                     break;
                 }
             }
-            Self::release_hold(session, scheduler);
+            Self::release_hold(now, session, scheduler);
             false
         });
         self.to_push = to_push;
@@ -498,10 +498,10 @@ impl ApplicationMasterService {
         }
     }
 
-    fn release_hold<S: ResourceScheduler>(session: &mut Session, scheduler: &mut S) {
+    fn release_hold<S: ResourceScheduler>(now: Instant, session: &mut Session, scheduler: &mut S) {
         if session.is_held && session.log.unsent() < HOLD_AT / 2 {
             session.is_held = false;
-            scheduler.hold_grants(session.attempt, false);
+            scheduler.hold_grants(now, session.attempt, false);
         }
     }
 

@@ -147,6 +147,7 @@ impl Scheduler {
     fn audit_attempts(&self, found: &mut Vec<String>) {
         let mut pending_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
         let mut am_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
+        let mut demanding: BTreeMap<(u16, QueueIndex), BTreeMap<u32, u32>> = BTreeMap::new();
         for attempt in self.attempts.iter() {
             let name = format!("attempt {}", attempt.attempt_id);
             if let Some(am) = attempt.am.as_ref().filter(|_| attempt.state == AttemptState::Active) {
@@ -163,8 +164,22 @@ impl Scheduler {
                 if share.pending != pending {
                     found.push(format!("{name}: pending {:?}, its asks {pending:?}", share.pending));
                 }
-                pending_of.entry((share.partition, attempt.queue)).or_default().add(&pending);
+                let key = (share.partition, attempt.queue);
+                pending_of.entry(key).or_default().add(&pending);
+                let asks = attempt.asks.values();
+                let keys = asks.filter(|ask| ask.partition == share.partition && ask.count > 0).count();
+                if share.pending_keys as usize != keys {
+                    found.push(format!("{name}: {} keys outstanding, there are {keys}", share.pending_keys));
+                }
+                if attempt.state == AttemptState::Active && keys > 0 {
+                    *demanding.entry(key).or_default().entry(attempt.leaf_user).or_default() += 1;
+                }
             }
+        }
+        let asks = self.attempts.iter().flat_map(|attempt| attempt.asks.values());
+        let wanted: u64 = asks.map(|ask| u64::from(ask.count)).sum();
+        if self.counts.pending != wanted {
+            found.push(format!("{} containers pending, asks want {wanted}", self.counts.pending));
         }
         for (number, partition) in self.partitions.iter().enumerate() {
             for (index, share) in partition.shares.iter().enumerate() {
@@ -178,6 +193,16 @@ impl Scheduler {
                 let expected = am_of.get(&key).cloned().unwrap_or_default();
                 if leaf.am_used != expected {
                     found.push(format!("queue {path}: AM containers {:?}, kept {expected:?}", leaf.am_used));
+                }
+                let expected = demanding.remove(&key).unwrap_or_default();
+                let of_users = leaf.users.iter().enumerate().filter(|(_, user)| user.demanding > 0);
+                let kept: BTreeMap<u32, u32> =
+                    of_users.map(|(user, of_user)| (user as u32, of_user.demanding)).collect();
+                if kept != expected || leaf.active_users as usize != expected.len() {
+                    found.push(format!(
+                        "queue {path}: {} active users {kept:?}, its asks {expected:?}",
+                        leaf.active_users
+                    ));
                 }
             }
         }

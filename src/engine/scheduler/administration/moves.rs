@@ -133,7 +133,7 @@ impl Scheduler {
             leaf.forget_user(source.1);
         }
 
-        let weight = self.weight_of(target, self.users.name(user));
+        let weight = self.queues.weight_of(target, self.users.name(user));
         let Some(leaf) = self.queues.leaf_mut(target) else { return };
         let leaf_user = leaf.user(user, weight);
         leaf.users[leaf_user as usize].applications += 1;
@@ -171,11 +171,6 @@ impl Scheduler {
         }
         // The source may let another one run in its place.
         self.let_run(now);
-    }
-
-    /// A user's weight in a leaf.
-    pub(super) fn weight_of(&self, queue: QueueIndex, user: &str) -> f64 {
-        self.queues.settings(queue).user_weights.get(user).map_or(1.0, |weight| f64::from(*weight))
     }
 
     /// Takes an attempt out of its leaf's lists and order. Its asks and reservations stay, unseen by placement.
@@ -230,7 +225,6 @@ impl Scheduler {
                     leaf.pending_containers.saturating_sub(wanted)
                 };
             }
-            partition.count_demanding(&self.queues, &self.measures, place, is_more);
         }
     }
 }
