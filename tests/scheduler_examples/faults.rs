@@ -243,7 +243,6 @@ fn weights_of_users_count_as_written() {
 
 /// Reservations count as use: a user may pass its limit by one of them, not by as many as there are nodes to hold.
 #[test]
-#[ignore = "reservation.rs pick_for_reservation: the user's limit is not looked at"]
 fn reservations_stop_at_the_limit_of_their_user() {
     let mut queues = tree(&[("root.a", 50.0, 100.0), ("root.b", 50.0, 100.0)]);
     queues.queues[1].minimum_user_limit_percent = 5.0;

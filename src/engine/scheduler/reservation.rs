@@ -19,6 +19,7 @@ use super::placement::Candidate;
 use super::queue::{LeafUserIndex, QueueIndex};
 use super::resource::ResourceVector;
 use super::shape::{Reach, ShapeId};
+use super::share::UserShare;
 use crate::engine::time::Instant;
 
 /// A node held for an ask.
@@ -208,6 +209,16 @@ impl Scheduler {
             return children.find_map(|(_, child)| self.pick_for_reservation(number, *child, &room));
         };
         let calculator = self.measures.calculator;
+        let limits = partition.limits(&self.queues, &self.measures, queue);
+        let limit = match &leaf.user_limit {
+            Some(limit) => limit.clone(),
+            None => partition.compute_user_limit(&self.queues, &self.measures, queue),
+        };
+        // Not parked for it: who gives up a node may still be placed elsewhere (`placement`).
+        let is_over_limit = |user: &UserShare| {
+            let limit = limits.weighted_user_limit(&limit, user.weight);
+            calculator.exceeds(&partition.total, &user.used, &limit)
+        };
         let mut best: Option<(AppKey, SchedulerKey, LeafUserIndex, ShapeId)> = None;
         for bit in share.offers.iter().filter(|bit| partition.shapes.closed_any().has(*bit)) {
             let shape = partition.shapes.of_bit(bit);
@@ -220,7 +231,8 @@ impl Scheduler {
             }
             // The first attempts are few where each has a node held already: those are bounded.
             for (_, user) in leaf.demand.get(&shape).into_iter().flatten() {
-                let wanted = leaf.user(*user).and_then(|user| user.wanted.get(&shape));
+                let of_user = leaf.user(*user).filter(|user| !is_over_limit(user));
+                let wanted = of_user.and_then(|user| user.wanted.get(&shape));
                 let first = wanted.into_iter().flatten().find_map(|key| {
                     self.unreserved_key(number, key.row, shape).map(|of| (*key, of, *user, shape))
                 });
