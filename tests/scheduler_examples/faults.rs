@@ -145,7 +145,6 @@ fn an_ask_that_comes_back_is_as_strict_as_it_was() {
 
 /// A count of 0 at any place removes the whole entry (protocols §4.5): what is asked next under the same key names no host.
 #[test]
-#[ignore = "demand.rs set_row: rows for hosts and racks outlive the row for any place"]
 fn a_key_that_was_taken_back_forgets_its_places() {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
     cluster.node(10);

@@ -68,8 +68,9 @@ impl Scheduler {
         };
         match new.place {
             RowPlace::Any => {
-                if new.count == 0 && !attempt.asks.contains_key(&key) {
-                    return;
+                if new.count == 0 {
+                    // The whole entry goes: what is asked for next under this key begins without places.
+                    return self.remove_key(now, row, key);
                 }
                 let is_changed = attempt.asks.get(&key).is_some_and(|ask| {
                     ask.count > 0 && (ask.size != new.size || ask.partition != new.partition)
