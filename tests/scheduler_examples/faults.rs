@@ -128,7 +128,6 @@ fn a_user_that_only_waits_counts_once_in_the_am_limit_of_users() {
 
 /// A container that is lost before it was acquired is asked for again as it was asked for: on that host only.
 #[test]
-#[ignore = "demand.rs restore_ask: an ask whose key was done comes back with relaxed locality"]
 fn an_ask_that_comes_back_is_as_strict_as_it_was() {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
     let (wanted, _other) = (cluster.node(10), cluster.node(10));

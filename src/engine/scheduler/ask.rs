@@ -3,7 +3,7 @@
 //! Does not: place; decide what may be placed now (`demand`). Thread: the scheduler's.
 //! Invariants: the row for any place bounds the key; counts never go below 0; a grant takes from the rows of its node.
 
-use super::container::Locality;
+use super::container::{Locality, Relaxed};
 use super::names::NameId;
 use super::resource::ResourceVector;
 use super::shape::ShapeId;
@@ -117,6 +117,13 @@ impl KeyAsk {
         } else {
             Locality::OffSwitch
         }
+    }
+
+    /// How strict it is about a container on this rack.
+    #[inline]
+    pub(super) fn relaxed(&self, rack: NameId) -> Relaxed {
+        let row = self.racks.iter().find(|row| row.name == rack);
+        Relaxed { to_any: self.relax_locality, to_rack: row.is_some_and(|row| row.relax_locality) }
     }
 
     /// Takes one container away (`is_grant`) or puts it back; names of rows that are empty now are to be released.

@@ -402,7 +402,6 @@ impl Scheduler {
             let mut ask = KeyAsk::reuse(spare.pop(), now);
             ask.partition = partition;
             ask.size = container.resource.clone();
-            ask.relax_locality = true;
             ask.is_am = container.is_am;
             ask.has_no_label = partition == 0;
             ask
@@ -414,6 +413,7 @@ impl Scheduler {
         if ask.count == 0 {
             ask.partition = partition;
             ask.size = container.resource.clone();
+            ask.relax_locality = container.relaxed.to_any;
             (ask.waits_since, ask.shared_since) = (now, now);
         }
         let put = |rows: &mut Vec<PlaceRow>, name: NameId| {
@@ -421,7 +421,7 @@ impl Scheduler {
                 place.count += 1;
                 return false;
             }
-            rows.push(PlaceRow { name, count: 1, relax_locality: true });
+            rows.push(PlaceRow { name, count: 1, relax_locality: container.relaxed.to_rack });
             true
         };
         if container.locality == Locality::NodeLocal && put(&mut ask.hosts, host) {

@@ -361,6 +361,7 @@ impl Scheduler {
         let (number, before) = (ask.partition, ask.count);
         let locality = ask.locality(node.host, node.rack);
         let has_places = ask.has_places();
+        let relaxed = ask.relaxed(node.rack);
         let size = ask.size.clone();
         let is_am = ask.is_am;
         if has_places {
@@ -404,6 +405,7 @@ impl Scheduler {
             partition: node.partition,
             state: RmContainerState::Allocated,
             locality,
+            relaxed,
             is_am,
             ignores_exclusivity: node.partition != number,
         });
