@@ -326,7 +326,6 @@ fn pending_containers_of_the_cluster_are_counted() {
 
 /// What an attempt blacklisted, the next one keeps where it keeps the containers.
 #[test]
-#[ignore = "admission.rs add_attempt: the blacklist of the attempt before is dropped"]
 fn the_blacklist_goes_to_the_next_attempt_with_the_containers() {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
     cluster.node(10);
