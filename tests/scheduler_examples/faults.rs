@@ -187,7 +187,6 @@ fn a_large_ask_for_one_host_is_not_starved_by_small_ones() {
 
 /// An ask that is narrowed to a host while a node is held for it does not take that node: it would be off its host.
 #[test]
-#[ignore = "reservation.rs fulfil: where the ask may be placed by now is not looked at"]
 fn a_reservation_ends_where_its_ask_may_not_be_placed_any_more() {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
     for _ in 0..3 {

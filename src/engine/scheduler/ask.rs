@@ -119,6 +119,13 @@ impl KeyAsk {
         }
     }
 
+    /// Whether its rows allow a node, after however long a wait.
+    pub(super) fn may_be_placed_on(&self, host: NameId, rack: NameId) -> bool {
+        self.relax_locality
+            || self.hosts.iter().any(|row| row.name == host)
+            || self.racks.iter().any(|row| row.name == rack && row.relax_locality)
+    }
+
     /// How strict it is about a container on this rack.
     #[inline]
     pub(super) fn relaxed(&self, rack: NameId) -> Relaxed {

@@ -159,6 +159,12 @@ impl Scheduler {
                     if ask.reservations.len() as u64 > u64::from(ask.count) {
                         found.push(format!("{name}: more reservations than containers outstanding"));
                     }
+                    for reservation in ask.reservations.iter().filter_map(|of| self.reservations.get(*of)) {
+                        let node = self.nodes.get(reservation.node);
+                        if node.is_none_or(|node| !ask.may_be_placed_on(node.host, node.rack)) {
+                            found.push(format!("{name}: a node is held that its ask does not allow"));
+                        }
+                    }
                 }
                 if share.pending != pending {
                     found.push(format!("{name}: pending {:?}, its asks {pending:?}", share.pending));

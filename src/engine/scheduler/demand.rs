@@ -254,11 +254,9 @@ impl Scheduler {
         ask.shapes = after;
         before.clear();
         self.spare_shapes = before;
-        if ask.count == 0 {
-            let reservations = core::mem::take(&mut ask.reservations);
-            for reservation in reservations {
-                self.unreserve(now, reservation);
-            }
+        let count = ask.count;
+        self.drop_reservations(now, row, key);
+        if count == 0 {
             self.forget_empty(row, key);
         } else {
             // A row may name the place of a reservation, or free rows: the partition is looked at again.

@@ -13,7 +13,7 @@
 
 use super::Scheduler;
 use super::attempt::AppKey;
-use super::demand::{MAX_KEY, MIN_KEY};
+use super::demand::{AM_KEY, MAX_KEY, MIN_KEY};
 use super::face::{SchedulerKey, SchedulerOutput};
 use super::placement::Candidate;
 use super::queue::{LeafUserIndex, QueueIndex};
@@ -101,6 +101,9 @@ impl Scheduler {
             if !self.measures.calculator.fits_in(&reservation.size, &node.free()) {
                 continue;
             }
+            // The node may have come onto the blacklist meanwhile.
+            let is_accepted =
+                self.attempts.get(row).is_some_and(|attempt| attempt.accepts(node, key == AM_KEY));
             let number = usize::from(reservation.partition);
             self.unreserve(now, index);
             let Some(attempt) = self.attempts.get(row) else { continue };
@@ -111,7 +114,7 @@ impl Scheduler {
                 let share = self.partitions[number].share(*queue);
                 self.measures.calculator.fits_in(&share.used.plus(size), &share.capacity.effective_max)
             });
-            if !is_within {
+            if !is_within || !is_accepted {
                 continue;
             }
             let candidate = Candidate {
@@ -388,6 +391,23 @@ impl Scheduler {
         self.publish_free(now, reservation.node);
         if !self.queues.tree.reservations_continue_look_all_nodes {
             self.refresh_key(now, reservation.row, reservation.key);
+        }
+    }
+
+    /// Gives up those of a key whose nodes its rows do not allow any more: all where nothing is outstanding. How far it
+    /// may look at the moment does not matter: one that was made when it might look further stays.
+    pub(super) fn drop_reservations(&mut self, now: Instant, row: u32, key: SchedulerKey) {
+        let Some(ask) = self.attempts.get(row).and_then(|attempt| attempt.asks.get(&key)) else { return };
+        if ask.reservations.is_empty() {
+            return;
+        }
+        let is_allowed = |index: &u32| {
+            let node = self.reservations.get(*index).and_then(|of| self.nodes.get(of.node));
+            node.is_some_and(|node| ask.count > 0 && ask.may_be_placed_on(node.host, node.rack))
+        };
+        let over = ask.reservations.iter().copied().filter(|index| !is_allowed(index));
+        for index in over.collect::<Vec<_>>() {
+            self.unreserve(now, index);
         }
     }
 
