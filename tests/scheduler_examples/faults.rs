@@ -343,7 +343,6 @@ fn the_blacklist_goes_to_the_next_attempt_with_the_containers() {
 
 /// Usage over log2(1 + demand): who wants much more than before comes sooner.
 #[test]
-#[ignore = "demand.rs change_pending: asks do not move an application in the order by size-based weight"]
 fn size_based_weight_follows_the_demand() {
     let mut queues = tree(&[("root.a", 100.0, 100.0)]);
     queues.queues[1].application_order = ApplicationOrder::Fair { size_based_weight: true };
@@ -363,7 +362,6 @@ fn size_based_weight_follows_the_demand() {
 
 /// Fair is by everything an application uses, in whatever partition.
 #[test]
-#[ignore = "demand.rs app_key: only what is used in the same partition counts"]
 fn fair_order_counts_what_is_used_in_every_partition() {
     let mut queues = tree(&[("root.a", 100.0, 100.0)]);
     queues.queues[1].application_order = ApplicationOrder::Fair { size_based_weight: false };

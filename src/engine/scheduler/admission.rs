@@ -197,12 +197,7 @@ impl Scheduler {
         if let Some(app) = self.apps.get_mut(app_index) {
             app.current = Some(row);
         }
-        for number in 0..self.partitions.len() as u16 {
-            let key = self.app_key(row, number);
-            if let Some(attempt) = self.attempts.get_mut(row) {
-                attempt.share_mut(number).key = key;
-            }
-        }
+        self.set_app_key(row);
         out.attempt_events.push(AttemptEvent::Added {
             attempt_id,
             attempt: handle,
@@ -516,9 +511,7 @@ impl Scheduler {
                     }
                 }
             }
-            for number in 0..self.partitions.len() as u16 {
-                self.reorder(row, number);
-            }
+            self.reorder(row);
             out.attempt_events.push(AttemptEvent::Priority(handle, priority));
         }
         done(out, token, i64::from(priority));

@@ -152,7 +152,11 @@ impl Scheduler {
             if let Some(am) = attempt.am.as_ref().filter(|_| attempt.state == AttemptState::Active) {
                 am_of.entry((am.partition, attempt.queue)).or_default().add(&am.size);
             }
+            let key = self.app_key(attempt.handle.row());
             for share in &attempt.shares {
+                if share.key != key {
+                    found.push(format!("{name}: kept in the order as {:?}, it is {key:?}", share.key));
+                }
                 let mut pending = ResourceVector::ZERO;
                 for ask in attempt.asks.values().filter(|ask| ask.partition == share.partition) {
                     pending.add(&ask.size.times(u64::from(ask.count)));

@@ -168,6 +168,10 @@ impl Scheduler {
         if had_keys != has_keys {
             of.count_demanding(&self.queues, &self.measures, place, has_keys);
         }
+        let order = self.queues.settings(place.0).application_order;
+        if order == (ApplicationOrder::Fair { size_based_weight: true }) {
+            self.reorder(row);
+        }
     }
 
     /// Registers a key with the shapes it may be placed as now; forgets a key that is done.
@@ -322,17 +326,21 @@ impl Scheduler {
         partition.want(&self.queues, &self.measures, (queue, user), (shape, app_key), is_wanted);
     }
 
-    /// Where an attempt stands in its leaf's order, in a partition.
-    pub(super) fn app_key(&self, row: u32, number: u16) -> AppKey {
+    /// Where an attempt stands in its leaf's order: the same in every partition. O(partitions) by fair.
+    pub(super) fn app_key(&self, row: u32) -> AppKey {
         let Some(attempt) = self.attempts.get(row) else { return AppKey::default() };
         let Some(app) = self.apps.get(attempt.app) else { return AppKey::default() };
         match self.queues.settings(attempt.queue).application_order {
             ApplicationOrder::Fifo => AppKey::fifo(app.priority, app.application_id, row),
             ApplicationOrder::Fair { size_based_weight } => {
-                let share = attempt.share(number);
-                let memory = share.map_or(0, |share| share.used.memory_mb());
-                let demand = memory + share.map_or(0, |share| share.pending.memory_mb());
+                let (mut memory, mut pending) = (0, 0);
+                for share in &attempt.shares {
+                    // As in YARN, what is reserved is not used by an application yet.
+                    memory += share.used.memory_mb().saturating_sub(share.reserved.memory_mb());
+                    pending += share.pending.memory_mb();
+                }
                 let first = if size_based_weight {
+                    let demand = memory.saturating_add(pending);
                     // Thousandths: an order of amounts that are whole MiB.
                     (memory as f64 * 1_000.0 / (1.0 + demand as f64).log2().max(1.0)) as u64
                 } else {
@@ -343,26 +351,37 @@ impl Scheduler {
         }
     }
 
-    /// Moves an attempt to its new place in its leaf's order, after usage or priority changed.
-    pub(super) fn reorder(&mut self, row: u32, number: u16) {
-        let after = self.app_key(row, number);
+    /// Sets an attempt's place in its leaf's order where it is in none yet.
+    pub(super) fn set_app_key(&mut self, row: u32) {
+        let key = self.app_key(row);
+        let partitions = self.partitions.len() as u16;
+        let Some(attempt) = self.attempts.get_mut(row) else { return };
+        for number in 0..partitions {
+            attempt.share_mut(number).key = key;
+        }
+    }
+
+    /// Moves an attempt to its new place in its leaf's order, after usage, demand or priority changed.
+    pub(super) fn reorder(&mut self, row: u32) {
+        let after = self.app_key(row);
         let Some(attempt) = self.attempts.get_mut(row) else { return };
         let (queue, user) = (attempt.queue, attempt.leaf_user);
-        let share = attempt.share_mut(number);
-        let before = core::mem::replace(&mut share.key, after);
-        if before == after {
-            return;
-        }
-        let mut next = ShapeId(0);
-        while let Some((shape, _)) = share.wanted.range((next, MIN_KEY)..).next().copied() {
-            next = ShapeId(shape.0 + 1);
-            let partition = &mut self.partitions[usize::from(number)];
-            if partition.shapes.get(shape).walks.get(&(row, false)).is_some_and(|walk| walk.is_out) {
+        for share in &mut attempt.shares {
+            let before = core::mem::replace(&mut share.key, after);
+            if before == after {
                 continue;
             }
-            // Inserted first, so that the shape is offered all along.
-            partition.want(&self.queues, &self.measures, (queue, user), (shape, after), true);
-            partition.want(&self.queues, &self.measures, (queue, user), (shape, before), false);
+            let partition = &mut self.partitions[usize::from(share.partition)];
+            let mut next = ShapeId(0);
+            while let Some((shape, _)) = share.wanted.range((next, MIN_KEY)..).next().copied() {
+                next = ShapeId(shape.0 + 1);
+                if partition.shapes.get(shape).walks.get(&(row, false)).is_some_and(|walk| walk.is_out) {
+                    continue;
+                }
+                // Inserted first, so that the shape is offered all along.
+                partition.want(&self.queues, &self.measures, (queue, user), (shape, after), true);
+                partition.want(&self.queues, &self.measures, (queue, user), (shape, before), false);
+            }
         }
     }
 

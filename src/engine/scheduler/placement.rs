@@ -458,7 +458,7 @@ impl Scheduler {
             self.refresh_key(now, candidate.row, candidate.key);
         }
         if self.is_fair(candidate.queue) {
-            self.reorder(candidate.row, charged);
+            self.reorder(candidate.row);
         }
     }
 
