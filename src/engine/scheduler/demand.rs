@@ -123,6 +123,10 @@ impl Scheduler {
             ask.since = now;
         }
         let (partition, size) = (ask.partition, ask.size.clone());
+        if count > before && ask.reservations.len() as u32 >= before {
+            // Every container that was outstanding had a node; this one has none.
+            self.partitions[usize::from(partition)].look_for_reservations();
+        }
         self.change_pending(row, partition, &size, before, count);
         if count == 0 {
             self.refresh_key(now, row, key);
@@ -323,6 +327,9 @@ impl Scheduler {
         let app_key = share.key;
         let partition = &mut self.partitions[usize::from(number)];
         partition.shapes.take_walk(shape, (row, false));
+        if is_wanted {
+            partition.look_for_reservations();
+        }
         partition.want(&self.queues, &self.measures, (queue, user), (shape, app_key), is_wanted);
     }
 
