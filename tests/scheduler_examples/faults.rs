@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use heddle::engine::scheduler::Scheduler;
 use heddle::engine::scheduler::face::{Ask, Granted, Place, ResourceScheduler, SchedulerKey};
 use heddle::engine::scheduler::message::{AddApplication, ApplicationEvent, Attempt, SchedulerCommand};
 use heddle::engine::scheduler::resource::ResourceVector;
@@ -423,4 +424,22 @@ fn e05_every_row_decides_who_is_first() {
         let order: Vec<_> = cluster.schedule().into_iter().map(|granted| granted.attempt).collect();
         assert_eq!(order[0], [one, two][first - 1], "{q1:?} {q2:?}");
     }
+}
+
+/// Partitions do not wait for each other: beside one with much to place, the others have their turns in the same step.
+#[test]
+fn a_small_partition_has_its_turn_beside_a_large_one() {
+    let mut cluster = Cluster::new(with_label(tree(&[("root.a", 100.0, 100.0)])));
+    for row in 0..10 {
+        cluster.register(NodeHandle::new(0, row, 1), "r0", 10_000, 10_000);
+    }
+    cluster.register_with(NodeHandle::new(0, 10, 1), "r0", 1, 1, &["x"]);
+    let (many, one) = (cluster.submit(1, "u", "a"), cluster.submit(2, "v", "a"));
+    ask_in(&mut cluster, many, "", 1, 100_000);
+    ask_in(&mut cluster, one, "x", 1, 1);
+    let granted = cluster.schedule_once();
+    let count = |attempt| granted.iter().filter(of(attempt)).count();
+    assert_eq!((count(many), count(one)), (Scheduler::GRANTS_PER_TURN as usize, 1));
+    assert!(cluster.scheduler.wants_to_schedule(), "the rest comes with the next steps");
+    assert_eq!(cluster.schedule().len(), 100_000 - Scheduler::GRANTS_PER_TURN as usize);
 }

@@ -1,12 +1,10 @@
 //! Node labels: E23.
 
-use heddle::engine::scheduler::Scheduler;
-use heddle::engine::scheduler::face::{Ask, Place, ResourceScheduler, SchedulerKey};
 use heddle::engine::scheduler::message::SchedulerCommand;
 use heddle::engine::time::Duration;
 use heddle_wire::record::NodeHandle;
 
-use crate::cluster::{Cluster, settings, size, tree};
+use crate::cluster::{Cluster, settings, tree};
 
 /// Four full nodes without a label, and one idle node of a label.
 fn cluster(is_exclusive: bool) -> Cluster {
@@ -109,29 +107,4 @@ fn a_label_that_is_shared_later_is_offered_to_those_who_wait() {
     assert!(cluster.schedule().is_empty());
     cluster.remove(1);
     cluster.schedule();
-}
-
-/// Partitions do not wait for each other: one with much to place has its turn, and so have the others.
-#[test]
-fn a_small_partition_has_its_turn_beside_a_large_one() {
-    let mut cluster = cluster(true);
-    for row in 10..20 {
-        cluster.register(NodeHandle::new(0, row, 1), "r0", 10_000, 10_000);
-    }
-    let (many, one) = (cluster.submit(1, "u", "a"), cluster.submit(2, "v", "a"));
-    cluster.ask(many, 1, 100_000);
-    let ask = Ask {
-        key: SchedulerKey { priority: 0, allocation_request_id: -1 },
-        place: Place::Any,
-        capability: size(1, 1),
-        count: 1,
-        relax_locality: true,
-        node_label: Some("x"),
-    };
-    cluster.scheduler.update_ask(cluster.now, one, &ask);
-    let granted = cluster.schedule_once();
-    let of = |attempt| granted.iter().filter(|granted| granted.attempt == attempt).count();
-    assert_eq!((of(many), of(one)), (Scheduler::GRANTS_PER_TURN as usize, 1));
-    assert!(cluster.scheduler.wants_to_schedule(), "the rest comes with the next steps");
-    assert_eq!(cluster.schedule().len(), 100_000 - Scheduler::GRANTS_PER_TURN as usize);
 }
