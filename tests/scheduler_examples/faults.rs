@@ -160,17 +160,28 @@ fn a_key_that_was_taken_back_forgets_its_places() {
 /// In YARN an ask for one host reserves that host like any other. Without, a stream of small asks that are younger keeps
 /// it waiting for ever.
 #[test]
-#[ignore = "reservation.rs may_reserve: only asks for any place hold a node"]
 fn a_large_ask_for_one_host_is_not_starved_by_small_ones() {
+    is_not_starved(&[(Place::Host("n0"), true), (Place::Rack("r0"), false), (Place::Any, false)]);
+}
+
+#[test]
+fn a_large_ask_for_one_rack_is_not_starved_by_small_ones() {
+    is_not_starved(&[(Place::Rack("r0"), true), (Place::Any, false)]);
+}
+
+/// Two full nodes of 8 GB on two racks; what ends is followed by more of the same.
+fn is_not_starved(rows: &[(Place<'_>, bool)]) {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
-    cluster.node(8);
-    cluster.node(8);
+    let wanted = cluster.node_on("r0", 8, 1_000);
+    cluster.node_on("r1", 8, 1_000);
     let small = cluster.submit(1, "u", "a");
     cluster.ask(small, 1, 1_000);
     cluster.schedule();
     cluster.run_all();
     let large = cluster.submit_with(2, "v", "a", Some(1), None);
-    strictly_on(&mut cluster, large, "n0", &size(8, 1));
+    for (place, relax_locality) in rows {
+        cluster.ask_at(large, 0, *place, size(8, 1), 1, *relax_locality);
+    }
     cluster.schedule();
     for _ in 0..64 {
         let oldest = cluster.live.values().find(of(small));
@@ -179,7 +190,8 @@ fn a_large_ask_for_one_host_is_not_starved_by_small_ones() {
         }
         cluster.schedule();
         cluster.run_all();
-        if cluster.used_gb(large) == 8 {
+        if let Some(granted) = cluster.live.values().find(of(large)) {
+            assert_eq!(granted.node, wanted);
             return;
         }
     }

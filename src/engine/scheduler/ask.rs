@@ -61,6 +61,8 @@ pub(super) struct KeyAsk {
     pub(super) guest_shapes: Vec<(u16, ShapeId)>,
     /// How far that has come.
     pub(super) stage: Stage,
+    /// Its partition lists it as strict: it may be placed on some hosts or racks, and never elsewhere.
+    pub(super) is_strict: bool,
     /// Nodes reserved for it.
     pub(super) reservations: Vec<u32>,
     /// Shapes it is registered with.

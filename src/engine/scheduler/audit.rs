@@ -3,12 +3,13 @@
 //! no duty cycle, because it walks everything. Thread: the scheduler's. Does not: change anything.
 //! Invariants: it computes every sum anew from nodes, containers, reservations and asks, never from another sum.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Scheduler;
 use super::attempt::AttemptState;
 use super::queue::QueueIndex;
 use super::resource::ResourceVector;
+use super::strict::StrictAsk;
 
 impl Scheduler {
     /// Everything that is not as the invariants say, as text; empty when all is well. O(everything).
@@ -147,7 +148,13 @@ impl Scheduler {
     fn audit_attempts(&self, found: &mut Vec<String>) {
         let mut pending_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
         let mut am_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
+        let mut strict: Vec<BTreeSet<StrictAsk>> = vec![BTreeSet::new(); self.partitions.len()];
         for attempt in self.attempts.iter() {
+            for (key, ask) in &attempt.asks {
+                if !ask.shapes.is_empty() && !ask.relax_locality && ask.deadline.is_none() {
+                    strict[usize::from(ask.partition)].insert((attempt.handle.row(), *key));
+                }
+            }
             let name = format!("attempt {}", attempt.attempt_id);
             if let Some(am) = attempt.am.as_ref().filter(|_| attempt.state == AttemptState::Active) {
                 am_of.entry((am.partition, attempt.queue)).or_default().add(&am.size);
@@ -177,6 +184,11 @@ impl Scheduler {
             }
         }
         for (number, partition) in self.partitions.iter().enumerate() {
+            if partition.strict != strict[number] {
+                let (kept, there) = (partition.strict.len(), strict[number].len());
+                let label = &partition.label;
+                found.push(format!("partition {label:?}: lists {kept} strict asks, there are {there}"));
+            }
             for (index, share) in partition.shares.iter().enumerate() {
                 let Some(leaf) = share.leaf.as_deref() else { continue };
                 let key = (number as u16, index as QueueIndex);

@@ -238,6 +238,16 @@ impl Scheduler {
             }
             ask.deadline = deadline;
         }
+        let is_strict = !reaches.is_empty() && !ask.relax_locality && deadline.is_none();
+        if core::mem::replace(&mut ask.is_strict, is_strict) != is_strict {
+            let partition = &mut self.partitions[usize::from(ask.partition)];
+            if is_strict {
+                partition.strict.insert((row, key));
+                partition.look_for_reservations();
+            } else {
+                partition.strict.remove(&(row, key));
+            }
+        }
         let (number, size) = (ask.partition, ask.size.clone());
         let mut before = core::mem::take(&mut ask.shapes);
         self.set_guest(now, row, key, is_guest);

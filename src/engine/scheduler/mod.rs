@@ -40,6 +40,7 @@ pub mod settings;
 mod shape;
 mod share;
 mod sharing;
+mod strict;
 mod totals;
 mod walk;
 
