@@ -259,6 +259,15 @@ impl Cluster {
         self.grants[before..].to_vec()
     }
 
+    /// One step; returns its grants in their order.
+    pub(crate) fn schedule_once(&mut self) -> Vec<Granted> {
+        let before = self.grants.len();
+        self.scheduler.schedule(self.now, &mut self.out);
+        self.collect();
+        self.verify();
+        self.grants[before..].to_vec()
+    }
+
     pub(crate) fn verify(&self) {
         let found = self.scheduler.inconsistencies();
         assert!(found.is_empty(), "{found:#?}");

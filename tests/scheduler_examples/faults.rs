@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use heddle::engine::scheduler::Scheduler;
 use heddle::engine::scheduler::face::{Ask, Granted, Place, ResourceScheduler, SchedulerKey};
 use heddle::engine::scheduler::message::{AddApplication, ApplicationEvent, Attempt, SchedulerCommand};
 use heddle::engine::scheduler::resource::ResourceVector;
@@ -125,7 +126,6 @@ fn a_user_that_only_waits_counts_once_in_the_am_limit_of_users() {
 
 /// A container that is lost before it was acquired is asked for again as it was asked for: on that host only.
 #[test]
-#[ignore = "demand.rs restore_ask: an ask whose key was done comes back with relaxed locality"]
 fn an_ask_that_comes_back_is_as_strict_as_it_was() {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
     let (wanted, _other) = (cluster.node(10), cluster.node(10));
@@ -142,7 +142,6 @@ fn an_ask_that_comes_back_is_as_strict_as_it_was() {
 
 /// A count of 0 at any place removes the whole entry (protocols §4.5): what is asked next under the same key names no host.
 #[test]
-#[ignore = "demand.rs set_row: rows for hosts and racks outlive the row for any place"]
 fn a_key_that_was_taken_back_forgets_its_places() {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
     cluster.node(10);
@@ -158,17 +157,28 @@ fn a_key_that_was_taken_back_forgets_its_places() {
 /// In YARN an ask for one host reserves that host like any other. Without, a stream of small asks that are younger keeps
 /// it waiting for ever.
 #[test]
-#[ignore = "reservation.rs may_reserve: only asks for any place hold a node"]
 fn a_large_ask_for_one_host_is_not_starved_by_small_ones() {
+    is_not_starved(&[(Place::Host("n0"), true), (Place::Rack("r0"), false), (Place::Any, false)]);
+}
+
+#[test]
+fn a_large_ask_for_one_rack_is_not_starved_by_small_ones() {
+    is_not_starved(&[(Place::Rack("r0"), true), (Place::Any, false)]);
+}
+
+/// Two full nodes of 8 GB on two racks; what ends is followed by more of the same.
+fn is_not_starved(rows: &[(Place<'_>, bool)]) {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
-    cluster.node(8);
-    cluster.node(8);
+    let wanted = cluster.node_on("r0", 8, 1_000);
+    cluster.node_on("r1", 8, 1_000);
     let small = cluster.submit(1, "u", "a");
     cluster.ask(small, 1, 1_000);
     cluster.schedule();
     cluster.run_all();
     let large = cluster.submit_with(2, "v", "a", Some(1), None);
-    strictly_on(&mut cluster, large, "n0", &size(8, 1));
+    for (place, relax_locality) in rows {
+        cluster.ask_at(large, 0, *place, size(8, 1), 1, *relax_locality);
+    }
     cluster.schedule();
     for _ in 0..64 {
         let oldest = cluster.live.values().find(of(small));
@@ -177,7 +187,8 @@ fn a_large_ask_for_one_host_is_not_starved_by_small_ones() {
         }
         cluster.schedule();
         cluster.run_all();
-        if cluster.used_gb(large) == 8 {
+        if let Some(granted) = cluster.live.values().find(of(large)) {
+            assert_eq!(granted.node, wanted);
             return;
         }
     }
@@ -186,7 +197,6 @@ fn a_large_ask_for_one_host_is_not_starved_by_small_ones() {
 
 /// An ask that is narrowed to a host while a node is held for it does not take that node: it would be off its host.
 #[test]
-#[ignore = "reservation.rs fulfil: where the ask may be placed by now is not looked at"]
 fn a_reservation_ends_where_its_ask_may_not_be_placed_any_more() {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
     for _ in 0..3 {
@@ -238,7 +248,6 @@ fn weights_of_users_count_as_written() {
 
 /// Reservations count as use: a user may pass its limit by one of them, not by as many as there are nodes to hold.
 #[test]
-#[ignore = "reservation.rs pick_for_reservation: the user's limit is not looked at"]
 fn reservations_stop_at_the_limit_of_their_user() {
     let mut queues = tree(&[("root.a", 50.0, 100.0), ("root.b", 50.0, 100.0)]);
     queues.queues[1].minimum_user_limit_percent = 5.0;
@@ -324,7 +333,6 @@ fn pending_containers_of_the_cluster_are_counted() {
 
 /// What an attempt blacklisted, the next one keeps where it keeps the containers.
 #[test]
-#[ignore = "admission.rs add_attempt: the blacklist of the attempt before is dropped"]
 fn the_blacklist_goes_to_the_next_attempt_with_the_containers() {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
     cluster.node(10);
@@ -343,7 +351,6 @@ fn the_blacklist_goes_to_the_next_attempt_with_the_containers() {
 
 /// Usage over log2(1 + demand): who wants much more than before comes sooner.
 #[test]
-#[ignore = "demand.rs change_pending: asks do not move an application in the order by size-based weight"]
 fn size_based_weight_follows_the_demand() {
     let mut queues = tree(&[("root.a", 100.0, 100.0)]);
     queues.queues[1].application_order = ApplicationOrder::Fair { size_based_weight: true };
@@ -363,7 +370,6 @@ fn size_based_weight_follows_the_demand() {
 
 /// Fair is by everything an application uses, in whatever partition.
 #[test]
-#[ignore = "demand.rs app_key: only what is used in the same partition counts"]
 fn fair_order_counts_what_is_used_in_every_partition() {
     let mut queues = tree(&[("root.a", 100.0, 100.0)]);
     queues.queues[1].application_order = ApplicationOrder::Fair { size_based_weight: false };
@@ -424,4 +430,22 @@ fn e05_every_row_decides_who_is_first() {
         let order: Vec<_> = cluster.schedule().into_iter().map(|granted| granted.attempt).collect();
         assert_eq!(order[0], [one, two][first - 1], "{q1:?} {q2:?}");
     }
+}
+
+/// Partitions do not wait for each other: beside one with much to place, the others have their turns in the same step.
+#[test]
+fn a_small_partition_has_its_turn_beside_a_large_one() {
+    let mut cluster = Cluster::new(with_label(tree(&[("root.a", 100.0, 100.0)])));
+    for row in 0..10 {
+        cluster.register(NodeHandle::new(0, row, 1), "r0", 10_000, 10_000);
+    }
+    cluster.register_with(NodeHandle::new(0, 10, 1), "r0", 1, 1, &["x"]);
+    let (many, one) = (cluster.submit(1, "u", "a"), cluster.submit(2, "v", "a"));
+    ask_in(&mut cluster, many, "", 1, 100_000);
+    ask_in(&mut cluster, one, "x", 1, 1);
+    let granted = cluster.schedule_once();
+    let count = |attempt| granted.iter().filter(of(attempt)).count();
+    assert_eq!((count(many), count(one)), (Scheduler::GRANTS_PER_TURN as usize, 1));
+    assert!(cluster.scheduler.wants_to_schedule(), "the rest comes with the next steps");
+    assert_eq!(cluster.schedule().len(), 100_000 - Scheduler::GRANTS_PER_TURN as usize);
 }

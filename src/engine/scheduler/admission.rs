@@ -7,7 +7,9 @@
 use heddle_wire::RejectCode;
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, SignalContainerCommand};
 
-use super::attempt::{AmContainer, App, AppKey, AttemptRow, AttemptState, LiveContainers, node_place};
+use super::attempt::{
+    AmContainer, App, AppKey, AttemptRow, AttemptState, Blacklist, LiveContainers, node_place,
+};
 use super::completion::{ABORTED, Diagnostics, Ending, KILLED_AFTER_APP_COMPLETION};
 use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Transition};
 use super::face::{AttemptEvent, Launch, SchedulerOutput};
@@ -43,6 +45,7 @@ impl Scheduler {
                     node_label: add.node_label_expression,
                     submit_time_ms: add.submit_time_ms,
                     current: None,
+                    left_blacklist: Blacklist::default(),
                     containers: LiveContainers::default(),
                     nodes: hashbrown::HashSet::default(),
                 });
@@ -187,8 +190,7 @@ impl Scheduler {
             asks: std::collections::BTreeMap::new(),
             asked_in: Vec::new(),
             shares: Vec::new(),
-            blacklisted_hosts: std::collections::BTreeSet::new(),
-            blacklisted_racks: std::collections::BTreeSet::new(),
+            blacklist: Blacklist::default(),
             am_blacklist: std::collections::BTreeSet::new(),
             last_container: 0,
             allocated: 0,
@@ -200,24 +202,24 @@ impl Scheduler {
                 self.hosts.release(host);
             }
         }
+        let left = self.apps.get_mut(app_index).map(|app| core::mem::take(&mut app.left_blacklist));
+        let left = left.unwrap_or_default();
         if add.transfer_from_previous {
+            attempt.blacklist = left;
             for index in self.apps.get(app_index).into_iter().flat_map(|app| app.containers.in_order()) {
                 let container = self.containers.get(index);
                 attempt.share_mut(container.partition).used.add(&container.resource);
                 attempt.count_time(now, &container.resource, true);
             }
+        } else {
+            self.forget_blacklist(&left);
         }
         let am = attempt.am.clone();
         self.attempts.insert(attempt);
         if let Some(app) = self.apps.get_mut(app_index) {
             app.current = Some(row);
         }
-        for number in 0..self.partitions.len() as u16 {
-            let key = self.app_key(row, number);
-            if let Some(attempt) = self.attempts.get_mut(row) {
-                attempt.share_mut(number).key = key;
-            }
-        }
+        self.set_app_key(row);
         out.attempt_events.push(AttemptEvent::Added {
             attempt_id,
             attempt: handle,
@@ -351,19 +353,31 @@ impl Scheduler {
         let usage = self.usage(now, row);
         self.leave_leaf(row);
         let Some(attempt) = self.attempts.remove(row) else { return };
-        for host in attempt.blacklisted_hosts.iter().chain(&attempt.am_blacklist) {
+        for host in &attempt.am_blacklist {
             self.hosts.release(*host);
         }
-        for rack in &attempt.blacklisted_racks {
-            self.racks.release(*rack);
-        }
         Self::forget_unacknowledged(&attempt.unacknowledged, out);
+        let mut blacklist = attempt.blacklist;
         if let Some(app) = self.apps.get_mut(attempt.app) {
             app.current = None;
+            if keep_containers {
+                core::mem::swap(&mut app.left_blacklist, &mut blacklist);
+            }
         }
+        self.forget_blacklist(&blacklist);
         out.attempt_events.push(AttemptEvent::Removed(attempt.handle));
         out.application_events.push(ApplicationEvent::AttemptRemoved { attempt_id, usage });
         self.let_run(now);
+    }
+
+    /// Releases the names of a blacklist that nobody takes over.
+    fn forget_blacklist(&mut self, blacklist: &Blacklist) {
+        for host in &blacklist.hosts {
+            self.hosts.release(*host);
+        }
+        for rack in &blacklist.racks {
+            self.racks.release(*rack);
+        }
     }
 
     /// Takes an attempt out of the lists and sums of its leaf.
@@ -469,6 +483,7 @@ impl Scheduler {
             self.end(now, container, ending, out);
         }
         let Some(app) = self.apps.remove(index) else { return };
+        self.forget_blacklist(&app.left_blacklist);
         let mut nodes: Vec<u64> = app.nodes.into_iter().collect();
         // The order of a hash is nobody's: by place.
         nodes.sort_unstable();
@@ -519,9 +534,7 @@ impl Scheduler {
                     }
                 }
             }
-            for number in 0..self.partitions.len() as u16 {
-                self.reorder(row, number);
-            }
+            self.reorder(row);
             out.attempt_events.push(AttemptEvent::Priority(handle, priority));
         }
         done(out, token, i64::from(priority));

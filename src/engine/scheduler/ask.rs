@@ -3,7 +3,7 @@
 //! Does not: place; decide what may be placed now (`demand`). Thread: the scheduler's.
 //! Invariants: the row for any place bounds the key; counts never go below 0; a grant takes from the rows of its node.
 
-use super::container::Locality;
+use super::container::{Locality, Relaxed};
 use super::names::NameId;
 use super::resource::ResourceVector;
 use super::shape::ShapeId;
@@ -61,6 +61,8 @@ pub(super) struct KeyAsk {
     pub(super) guest_shapes: Vec<(u16, ShapeId)>,
     /// How far that has come.
     pub(super) stage: Stage,
+    /// Its partition lists it as strict: it may be placed on some hosts or racks, and never elsewhere.
+    pub(super) is_strict: bool,
     /// Nodes reserved for it.
     pub(super) reservations: Vec<u32>,
     /// Shapes it is registered with.
@@ -117,6 +119,20 @@ impl KeyAsk {
         } else {
             Locality::OffSwitch
         }
+    }
+
+    /// Whether its rows allow a node, after however long a wait.
+    pub(super) fn may_be_placed_on(&self, host: NameId, rack: NameId) -> bool {
+        self.relax_locality
+            || self.hosts.iter().any(|row| row.name == host)
+            || self.racks.iter().any(|row| row.name == rack && row.relax_locality)
+    }
+
+    /// How strict it is about a container on this rack.
+    #[inline]
+    pub(super) fn relaxed(&self, rack: NameId) -> Relaxed {
+        let row = self.racks.iter().find(|row| row.name == rack);
+        Relaxed { to_any: self.relax_locality, to_rack: row.is_some_and(|row| row.relax_locality) }
     }
 
     /// Takes one container away (`is_grant`) or puts it back; names of rows that are empty now are to be released.

@@ -65,6 +65,8 @@ pub(super) struct App {
     pub(super) submit_time_ms: u64,
     /// Its current attempt.
     pub(super) current: Option<u32>,
+    /// What the attempt before wanted nothing on, for one that takes its containers over.
+    pub(super) left_blacklist: Blacklist,
     /// Its live containers.
     pub(super) containers: LiveContainers,
     /// Nodes one of its containers was told to its ApplicationMaster on: they hear of its end. By shard and row.
@@ -188,6 +190,15 @@ pub(super) struct AmContainer {
     pub(super) container: Option<ContainerIndex>,
 }
 
+/// Hosts and racks an application wants nothing on; it holds their names.
+#[derive(Debug, Default)]
+pub(super) struct Blacklist {
+    /// Hosts.
+    pub(super) hosts: BTreeSet<NameId>,
+    /// Racks.
+    pub(super) racks: BTreeSet<NameId>,
+}
+
 /// An attempt.
 #[derive(Debug)]
 pub(super) struct AttemptRow {
@@ -215,10 +226,8 @@ pub(super) struct AttemptRow {
     pub(super) asked_in: Vec<u16>,
     /// By partition, in the order they were first used.
     pub(super) shares: Vec<AttemptShare>,
-    /// Hosts nothing is to be placed on.
-    pub(super) blacklisted_hosts: BTreeSet<NameId>,
-    /// Racks nothing is to be placed on.
-    pub(super) blacklisted_racks: BTreeSet<NameId>,
+    /// Where nothing is to be placed.
+    pub(super) blacklist: Blacklist,
     /// Hosts its AM container is not to be placed on.
     pub(super) am_blacklist: BTreeSet<NameId>,
     /// Number of the last container granted to it.
@@ -252,15 +261,15 @@ impl AttemptRow {
     /// Whether there are nodes it does not want, for its AM container or others.
     #[inline]
     pub(super) fn has_blacklist(&self, is_am: bool) -> bool {
-        !self.blacklisted_hosts.is_empty()
-            || !self.blacklisted_racks.is_empty()
+        !self.blacklist.hosts.is_empty()
+            || !self.blacklist.racks.is_empty()
             || (is_am && !self.am_blacklist.is_empty())
     }
 
     /// Whether it wants a node.
     pub(super) fn accepts(&self, node: &RmNode, is_am: bool) -> bool {
-        let is_listed = self.blacklisted_hosts.contains(&node.host)
-            || self.blacklisted_racks.contains(&node.rack)
+        let is_listed = self.blacklist.hosts.contains(&node.host)
+            || self.blacklist.racks.contains(&node.rack)
             || (is_am && self.am_blacklist.contains(&node.host));
         !is_listed
     }

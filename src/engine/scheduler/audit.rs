@@ -3,12 +3,13 @@
 //! no duty cycle, because it walks everything. Thread: the scheduler's. Does not: change anything.
 //! Invariants: it computes every sum anew from nodes, containers, reservations and asks, never from another sum.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Scheduler;
 use super::attempt::AttemptState;
 use super::queue::QueueIndex;
 use super::resource::ResourceVector;
+use super::strict::StrictAsk;
 
 impl Scheduler {
     /// Everything that is not as the invariants say, as text; empty when all is well. O(everything).
@@ -148,17 +149,33 @@ impl Scheduler {
         let mut pending_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
         let mut am_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
         let mut demanding: BTreeMap<(u16, QueueIndex), BTreeMap<u32, u32>> = BTreeMap::new();
+        let mut strict: Vec<BTreeSet<StrictAsk>> = vec![BTreeSet::new(); self.partitions.len()];
         for attempt in self.attempts.iter() {
+            for (key, ask) in &attempt.asks {
+                if !ask.shapes.is_empty() && !ask.relax_locality && ask.deadline.is_none() {
+                    strict[usize::from(ask.partition)].insert((attempt.handle.row(), *key));
+                }
+            }
             let name = format!("attempt {}", attempt.attempt_id);
             if let Some(am) = attempt.am.as_ref().filter(|_| attempt.state == AttemptState::Active) {
                 am_of.entry((am.partition, attempt.queue)).or_default().add(&am.size);
             }
+            let key = self.app_key(attempt.handle.row());
             for share in &attempt.shares {
+                if share.key != key {
+                    found.push(format!("{name}: kept in the order as {:?}, it is {key:?}", share.key));
+                }
                 let mut pending = ResourceVector::ZERO;
                 for ask in attempt.asks.values().filter(|ask| ask.partition == share.partition) {
                     pending.add(&ask.size.times(u64::from(ask.count)));
                     if ask.reservations.len() as u64 > u64::from(ask.count) {
                         found.push(format!("{name}: more reservations than containers outstanding"));
+                    }
+                    for reservation in ask.reservations.iter().filter_map(|of| self.reservations.get(*of)) {
+                        let node = self.nodes.get(reservation.node);
+                        if node.is_none_or(|node| !ask.may_be_placed_on(node.host, node.rack)) {
+                            found.push(format!("{name}: a node is held that its ask does not allow"));
+                        }
                     }
                 }
                 if share.pending != pending {
@@ -182,6 +199,11 @@ impl Scheduler {
             found.push(format!("{} containers pending, asks want {wanted}", self.counts.pending));
         }
         for (number, partition) in self.partitions.iter().enumerate() {
+            if partition.strict != strict[number] {
+                let (kept, there) = (partition.strict.len(), strict[number].len());
+                let label = &partition.label;
+                found.push(format!("partition {label:?}: lists {kept} strict asks, there are {there}"));
+            }
             for (index, share) in partition.shares.iter().enumerate() {
                 let Some(leaf) = share.leaf.as_deref() else { continue };
                 let key = (number as u16, index as QueueIndex);

@@ -204,7 +204,7 @@ impl Scheduler {
         if let Some(row) = owner
             && self.is_fair(place.0)
         {
-            self.reorder(row, number);
+            self.reorder(row);
         }
         owner
     }

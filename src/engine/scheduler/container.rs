@@ -135,6 +135,15 @@ pub enum Locality {
     OffSwitch,
 }
 
+/// Where else an ask was content to be placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Relaxed {
+    /// Anywhere.
+    pub(super) to_any: bool,
+    /// On the rack of the node it was given.
+    pub(super) to_rack: bool,
+}
+
 /// Index of a container in [`Containers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ContainerIndex(pub(super) u32);
@@ -162,6 +171,8 @@ pub(super) struct RmContainer {
     pub(super) state: RmContainerState,
     /// Which rows of the ask it took from, to put it back.
     pub(super) locality: Locality,
+    /// How strict the ask was, to put it back.
+    pub(super) relaxed: Relaxed,
     /// It is an ApplicationMaster's.
     pub(super) is_am: bool,
     /// It uses an idle node of a shared label for an ask without label.

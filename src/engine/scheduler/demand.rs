@@ -68,8 +68,9 @@ impl Scheduler {
         };
         match new.place {
             RowPlace::Any => {
-                if new.count == 0 && !attempt.asks.contains_key(&key) {
-                    return;
+                if new.count == 0 {
+                    // The whole entry goes: what is asked for next under this key begins without places.
+                    return self.remove_key(now, row, key);
                 }
                 let is_changed = attempt.asks.get(&key).is_some_and(|ask| {
                     ask.count > 0 && (ask.size != new.size || ask.partition != new.partition)
@@ -122,6 +123,10 @@ impl Scheduler {
             ask.since = now;
         }
         let (partition, size) = (ask.partition, ask.size.clone());
+        if count > before && ask.reservations.len() as u32 >= before {
+            // Every container that was outstanding had a node; this one has none.
+            self.partitions[usize::from(partition)].look_for_reservations();
+        }
         self.change_pending(row, partition, &size, before, count);
         if count == 0 {
             self.refresh_key(now, row, key);
@@ -169,6 +174,10 @@ impl Scheduler {
         let has_keys = share.pending_keys > 0;
         if is_counted && had_keys != has_keys {
             of.count_demanding(&self.queues, &self.measures, place, has_keys);
+        }
+        let order = self.queues.settings(place.0).application_order;
+        if order == (ApplicationOrder::Fair { size_based_weight: true }) {
+            self.reorder(row);
         }
     }
 
@@ -232,6 +241,16 @@ impl Scheduler {
             }
             ask.deadline = deadline;
         }
+        let is_strict = !reaches.is_empty() && !ask.relax_locality && deadline.is_none();
+        if core::mem::replace(&mut ask.is_strict, is_strict) != is_strict {
+            let partition = &mut self.partitions[usize::from(ask.partition)];
+            if is_strict {
+                partition.strict.insert((row, key));
+                partition.look_for_reservations();
+            } else {
+                partition.strict.remove(&(row, key));
+            }
+        }
         let (number, size) = (ask.partition, ask.size.clone());
         let mut before = core::mem::take(&mut ask.shapes);
         self.set_guest(now, row, key, is_guest);
@@ -256,11 +275,9 @@ impl Scheduler {
         ask.shapes = after;
         before.clear();
         self.spare_shapes = before;
-        if ask.count == 0 {
-            let reservations = core::mem::take(&mut ask.reservations);
-            for reservation in reservations {
-                self.unreserve(now, reservation);
-            }
+        let count = ask.count;
+        self.drop_reservations(now, row, key);
+        if count == 0 {
             self.forget_empty(row, key);
         } else {
             // A row may name the place of a reservation, or free rows: the partition is looked at again.
@@ -323,20 +340,27 @@ impl Scheduler {
         let app_key = share.key;
         let partition = &mut self.partitions[usize::from(number)];
         partition.shapes.take_walk(shape, (row, false));
+        if is_wanted {
+            partition.look_for_reservations();
+        }
         partition.want(&self.queues, &self.measures, (queue, user), (shape, app_key), is_wanted);
     }
 
-    /// Where an attempt stands in its leaf's order, in a partition.
-    pub(super) fn app_key(&self, row: u32, number: u16) -> AppKey {
+    /// Where an attempt stands in its leaf's order: the same in every partition. O(partitions) by fair.
+    pub(super) fn app_key(&self, row: u32) -> AppKey {
         let Some(attempt) = self.attempts.get(row) else { return AppKey::default() };
         let Some(app) = self.apps.get(attempt.app) else { return AppKey::default() };
         match self.queues.settings(attempt.queue).application_order {
             ApplicationOrder::Fifo => AppKey::fifo(app.priority, app.application_id, row),
             ApplicationOrder::Fair { size_based_weight } => {
-                let share = attempt.share(number);
-                let memory = share.map_or(0, |share| share.used.memory_mb());
-                let demand = memory + share.map_or(0, |share| share.pending.memory_mb());
+                let (mut memory, mut pending) = (0, 0);
+                for share in &attempt.shares {
+                    // As in YARN, what is reserved is not used by an application yet.
+                    memory += share.used.memory_mb().saturating_sub(share.reserved.memory_mb());
+                    pending += share.pending.memory_mb();
+                }
                 let first = if size_based_weight {
+                    let demand = memory.saturating_add(pending);
                     // Thousandths: an order of amounts that are whole MiB.
                     (memory as f64 * 1_000.0 / (1.0 + demand as f64).log2().max(1.0)) as u64
                 } else {
@@ -347,26 +371,37 @@ impl Scheduler {
         }
     }
 
-    /// Moves an attempt to its new place in its leaf's order, after usage or priority changed.
-    pub(super) fn reorder(&mut self, row: u32, number: u16) {
-        let after = self.app_key(row, number);
+    /// Sets an attempt's place in its leaf's order where it is in none yet.
+    pub(super) fn set_app_key(&mut self, row: u32) {
+        let key = self.app_key(row);
+        let partitions = self.partitions.len() as u16;
+        let Some(attempt) = self.attempts.get_mut(row) else { return };
+        for number in 0..partitions {
+            attempt.share_mut(number).key = key;
+        }
+    }
+
+    /// Moves an attempt to its new place in its leaf's order, after usage, demand or priority changed.
+    pub(super) fn reorder(&mut self, row: u32) {
+        let after = self.app_key(row);
         let Some(attempt) = self.attempts.get_mut(row) else { return };
         let (queue, user) = (attempt.queue, attempt.leaf_user);
-        let share = attempt.share_mut(number);
-        let before = core::mem::replace(&mut share.key, after);
-        if before == after {
-            return;
-        }
-        let mut next = ShapeId(0);
-        while let Some((shape, _)) = share.wanted.range((next, MIN_KEY)..).next().copied() {
-            next = ShapeId(shape.0 + 1);
-            let partition = &mut self.partitions[usize::from(number)];
-            if partition.shapes.get(shape).walks.get(&(row, false)).is_some_and(|walk| walk.is_out) {
+        for share in &mut attempt.shares {
+            let before = core::mem::replace(&mut share.key, after);
+            if before == after {
                 continue;
             }
-            // Inserted first, so that the shape is offered all along.
-            partition.want(&self.queues, &self.measures, (queue, user), (shape, after), true);
-            partition.want(&self.queues, &self.measures, (queue, user), (shape, before), false);
+            let partition = &mut self.partitions[usize::from(share.partition)];
+            let mut next = ShapeId(0);
+            while let Some((shape, _)) = share.wanted.range((next, MIN_KEY)..).next().copied() {
+                next = ShapeId(shape.0 + 1);
+                if partition.shapes.get(shape).walks.get(&(row, false)).is_some_and(|walk| walk.is_out) {
+                    continue;
+                }
+                // Inserted first, so that the shape is offered all along.
+                partition.want(&self.queues, &self.measures, (queue, user), (shape, after), true);
+                partition.want(&self.queues, &self.measures, (queue, user), (shape, before), false);
+            }
         }
     }
 
@@ -404,7 +439,6 @@ impl Scheduler {
             let mut ask = KeyAsk::reuse(spare.pop(), now);
             ask.partition = partition;
             ask.size = container.resource.clone();
-            ask.relax_locality = true;
             ask.is_am = container.is_am;
             ask.has_no_label = partition == 0;
             ask
@@ -416,6 +450,7 @@ impl Scheduler {
         if ask.count == 0 {
             ask.partition = partition;
             ask.size = container.resource.clone();
+            ask.relax_locality = container.relaxed.to_any;
             (ask.waits_since, ask.shared_since) = (now, now);
         }
         let put = |rows: &mut Vec<PlaceRow>, name: NameId| {
@@ -423,7 +458,7 @@ impl Scheduler {
                 place.count += 1;
                 return false;
             }
-            rows.push(PlaceRow { name, count: 1, relax_locality: true });
+            rows.push(PlaceRow { name, count: 1, relax_locality: container.relaxed.to_rack });
             true
         };
         if container.locality == Locality::NodeLocal && put(&mut ask.hosts, host) {

@@ -287,25 +287,25 @@ impl ResourceScheduler for Scheduler {
         let Some(of) = self.attempts.get_mut(attempt.row()) else { return };
         // A name may be a host's or a rack's; each is one or the other.
         for name in additions {
-            if of.blacklisted_hosts.len() < Self::BLACKLIST_MAX {
+            if of.blacklist.hosts.len() < Self::BLACKLIST_MAX {
                 let host = self.hosts.hold(name);
-                if !of.blacklisted_hosts.insert(host) {
+                if !of.blacklist.hosts.insert(host) {
                     self.hosts.release(host);
                 }
                 let rack = self.racks.hold(name);
-                if !of.blacklisted_racks.insert(rack) {
+                if !of.blacklist.racks.insert(rack) {
                     self.racks.release(rack);
                 }
             }
         }
         for name in removals {
             if let Some(host) = self.hosts.find(name)
-                && of.blacklisted_hosts.remove(&host)
+                && of.blacklist.hosts.remove(&host)
             {
                 self.hosts.release(host);
             }
             if let Some(rack) = self.racks.find(name)
-                && of.blacklisted_racks.remove(&rack)
+                && of.blacklist.racks.remove(&rack)
             {
                 self.racks.release(rack);
             }

@@ -40,6 +40,7 @@ pub mod settings;
 mod shape;
 mod share;
 mod sharing;
+mod strict;
 mod totals;
 mod walk;
 
@@ -95,11 +96,16 @@ pub struct Scheduler {
     reaches: Vec<shape::Reach>,
     /// Reused: the shapes of an ask.
     spare_shapes: Vec<shape::ShapeId>,
+    /// The partition whose turn is first in the next step.
+    first_turn: usize,
 }
 
 impl Scheduler {
     /// Most grants of one [`ResourceScheduler::schedule`](face::ResourceScheduler::schedule): what is left is placed by the next one, so that a step stays short.
     pub const GRANTS_PER_STEP: u32 = 16_384;
+
+    /// Most grants in one partition before the next has its turn: about a millisecond.
+    pub const GRANTS_PER_TURN: u32 = 2_048;
 
     /// Without nodes and applications.
     #[must_use]
@@ -137,6 +143,7 @@ impl Scheduler {
             spare_asks: Vec::new(),
             reaches: Vec::new(),
             spare_shapes: Vec::new(),
+            first_turn: 0,
             settings,
         }
     }

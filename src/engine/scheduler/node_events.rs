@@ -295,9 +295,7 @@ impl Scheduler {
             }
         }
         if let Some(row) = owner {
-            for number in [before, after] {
-                self.reorder(row, number);
-            }
+            self.reorder(row);
         }
     }
 

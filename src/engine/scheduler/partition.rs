@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::calculator::{Calculator, FixedShare};
 use super::capacity::{CapacityRules, QueueOrderKey};
+use super::demand::MIN_KEY;
 use super::limits::{QueueLimits, UserLimitInput};
 use super::names::NameId;
 use super::node_index::NodeIndex;
@@ -21,6 +22,7 @@ use super::resource::ResourceVector;
 use super::shape::{BySize, ShapeId, Shapes};
 use super::share::{LeafShare, QueueShare};
 use super::sharing::Guest;
+use super::strict::StrictAsk;
 use usage::park_key;
 
 /// How amounts are compared, and the least container: the same everywhere.
@@ -81,6 +83,12 @@ pub(super) struct Partition {
     pub(super) reserve_pause: u32,
     /// Shapes for which no node could be held in this step.
     pub(super) unreservable: Vec<ShapeId>,
+    /// Asks that no wait takes further than some hosts or racks.
+    pub(super) strict: BTreeSet<StrictAsk>,
+    /// Where the next look at them begins.
+    pub(super) strict_from: StrictAsk,
+    /// The next node is held for one of them, if one may hold it.
+    pub(super) is_strict_next: bool,
     /// Asks without a label that may use its idle nodes, by shape.
     pub(super) guests: BTreeMap<ShapeId, BTreeSet<Guest>>,
     /// Reservations on its nodes.
@@ -135,6 +143,9 @@ impl Partition {
             reserve_after: 0,
             reserve_pause: 0,
             unreservable: Vec::new(),
+            strict: BTreeSet::new(),
+            strict_from: (0, MIN_KEY),
+            is_strict_next: true,
             guests: BTreeMap::new(),
             reserved_nodes: 0,
             sizes: BTreeMap::new(),
@@ -184,6 +195,12 @@ impl Partition {
             share.children.sort_unstable();
         }
         self.is_dirty = true;
+        self.look_for_reservations();
+    }
+
+    /// What may hold a node is more than when the last walk found nothing: the next step walks again.
+    pub(super) const fn look_for_reservations(&mut self) {
+        (self.reserve_after, self.reserve_pause) = (0, 0);
     }
 
     fn refresh_leaf(&mut self, queues: &Queues, measures: &Measures, queue: QueueIndex) {

@@ -55,39 +55,50 @@ enum Pick {
 }
 
 impl Scheduler {
-    /// Places what can be placed, at most [`Scheduler::GRANTS_PER_STEP`] containers.
+    /// Places what can be placed: every partition that has something to do has its turn, of at most
+    /// [`Scheduler::GRANTS_PER_TURN`] containers and its part of [`Scheduler::GRANTS_PER_STEP`]. What is left is placed by
+    /// the next step. Turns begin with another partition each time.
     pub(super) fn place_all(&mut self, now: Instant, out: &mut SchedulerOutput) {
-        let mut left = Self::GRANTS_PER_STEP;
-        for number in 0..self.partitions.len() {
-            if !self.partitions[number].is_dirty {
-                continue;
+        let dirty = self.partitions.iter().filter(|partition| partition.is_dirty).count();
+        let count = self.partitions.len();
+        let of_each = Self::GRANTS_PER_STEP / u32::try_from(dirty.max(1)).unwrap_or(u32::MAX);
+        let turn = of_each.clamp(1, Self::GRANTS_PER_TURN);
+        let first = self.first_turn % count;
+        self.first_turn = first + 1;
+        for number in (first..count).chain(0..first) {
+            if self.partitions[number].is_dirty {
+                self.place_in(now, number, turn, out);
             }
-            self.bring_back(number);
-            self.fulfil(now, number, &mut left, out);
-            self.partitions[number].unreservable.clear();
-            while left > 0 {
-                let total = self.partitions[number].total.clone();
-                match self.pick(now, number, 0, &total) {
-                    Pick::Found(candidate) => {
-                        if self.place(now, number, &candidate, out) {
-                            left -= 1;
-                        }
-                    }
-                    Pick::Reserve(candidate) => self.try_reserve(now, number, &candidate),
-                    Pick::Limit(_) | Pick::Nothing => break,
-                }
-            }
-            if left == 0 {
-                return;
-            }
-            self.reserve(now, number);
-            self.place_guests(now, number, &mut left, out);
-            if left == 0 {
-                return;
-            }
-            let partition = &mut self.partitions[number];
-            partition.is_dirty = !partition.restored.is_empty() || partition.is_guest_put_off;
         }
+    }
+
+    /// A partition's turn.
+    fn place_in(&mut self, now: Instant, number: usize, mut left: u32, out: &mut SchedulerOutput) {
+        self.bring_back(number);
+        self.fulfil(now, number, &mut left, out);
+        self.partitions[number].unreservable.clear();
+        while left > 0 {
+            let total = self.partitions[number].total.clone();
+            match self.pick(now, number, 0, &total) {
+                Pick::Found(candidate) => {
+                    if self.place(now, number, &candidate, out) {
+                        left -= 1;
+                    }
+                }
+                Pick::Reserve(candidate) => self.try_reserve(now, number, &candidate),
+                Pick::Limit(_) | Pick::Nothing => break,
+            }
+        }
+        if left == 0 {
+            return;
+        }
+        self.reserve(now, number);
+        self.place_guests(now, number, &mut left, out);
+        if left == 0 {
+            return;
+        }
+        let partition = &mut self.partitions[number];
+        partition.is_dirty = !partition.restored.is_empty() || partition.is_guest_put_off;
     }
 
     /// Attempts whose walks go on, or that a node freed room for, come back into the order.
@@ -367,6 +378,7 @@ impl Scheduler {
         let (number, before) = (ask.partition, ask.count);
         let locality = ask.locality(node.host, node.rack);
         let has_places = ask.has_places();
+        let relaxed = ask.relaxed(node.rack);
         let size = ask.size.clone();
         let is_am = ask.is_am;
         if has_places {
@@ -410,6 +422,7 @@ impl Scheduler {
             partition: node.partition,
             state: RmContainerState::Allocated,
             locality,
+            relaxed,
             is_am,
             ignores_exclusivity: node.partition != number,
         });
@@ -462,7 +475,7 @@ impl Scheduler {
             self.refresh_key(now, candidate.row, candidate.key);
         }
         if self.is_fair(candidate.queue) {
-            self.reorder(candidate.row, charged);
+            self.reorder(candidate.row);
         }
     }
 

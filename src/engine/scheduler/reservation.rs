@@ -1,6 +1,7 @@
 //! Reservations: a node kept for an ask that fits on no node now, so that smaller asks do not take its room for ever.
 //! Owns: [`Reservations`]; when one is made, fulfilled and given up. Called by: `placement`, `demand`, `node_events`; on the
-//! scheduler's thread. Does not: apply to racks and hosts: strict asks wait for their nodes.
+//! scheduler's thread. Does not: look for strict asks (`strict`); apply to asks that wait for a near node, because those
+//! look further by themselves.
 //! Invariants: a node has at most one; a key has no more than it has outstanding; what is reserved is charged to queue, user
 //! and attempt as used; a reserved node counts as having nothing free.
 //!
@@ -8,17 +9,21 @@
 //! for the ask that comes first. Here nothing is visited: after everything that fits was placed, the asks that come first
 //! among those that fit nowhere hold nodes, in the same order, and only where a smaller size is pending in the partition
 //! that could take the room. The node is one with as much free as possible. It is given to its ask when it has room, with
-//! no further check of the user's limit (as in YARN); bounds of queues hold. When another node has room first, the ask goes there and gives the reservation
-//! up (YARN: `reservations-continue-look-all-nodes`). At most a tenth of a partition's nodes are held at once.
+//! no further check of the user's limit (as in YARN: it was checked when the node was held); bounds of queues hold. When
+//! another node has room first, the ask goes there and gives the reservation up (YARN:
+//! `reservations-continue-look-all-nodes`). At most a tenth of a partition's nodes are held at once.
 
 use super::Scheduler;
 use super::attempt::AppKey;
-use super::demand::{MAX_KEY, MIN_KEY};
+use super::demand::{AM_KEY, MAX_KEY, MIN_KEY};
 use super::face::{SchedulerKey, SchedulerOutput};
+use super::node_table::RmNode;
 use super::placement::Candidate;
 use super::queue::{LeafUserIndex, QueueIndex};
 use super::resource::ResourceVector;
 use super::shape::{Reach, ShapeId};
+use super::share::UserShare;
+use crate::engine::event::Usability;
 use crate::engine::time::Instant;
 
 /// A node held for an ask.
@@ -100,17 +105,16 @@ impl Scheduler {
             if !self.measures.calculator.fits_in(&reservation.size, &node.free()) {
                 continue;
             }
+            // The node may have come onto the blacklist meanwhile.
+            let is_accepted =
+                self.attempts.get(row).is_some_and(|attempt| attempt.accepts(node, key == AM_KEY));
             let number = usize::from(reservation.partition);
             self.unreserve(now, index);
             let Some(attempt) = self.attempts.get(row) else { continue };
             // The cluster may be smaller than when it was made.
             let Some(size) = attempt.asks.get(&key).map(|ask| &ask.size) else { continue };
-            let chain = &self.queues.get(attempt.queue).chain;
-            let is_within = chain.iter().filter(|queue| **queue != 0).all(|queue| {
-                let share = self.partitions[number].share(*queue);
-                self.measures.calculator.fits_in(&share.used.plus(size), &share.capacity.effective_max)
-            });
-            if !is_within {
+            let is_within = self.is_within_bounds(number, attempt.queue, size);
+            if !is_within || !is_accepted {
                 continue;
             }
             let candidate = Candidate {
@@ -129,24 +133,49 @@ impl Scheduler {
     /// Holds nodes for what comes first and fits nowhere, when everything that fits is placed.
     pub(super) fn reserve(&mut self, now: Instant, number: usize) {
         let partition = &mut self.partitions[number];
-        if partition.shapes.closed_any().is_empty() {
+        if partition.shapes.closed_any().is_empty() && partition.strict.is_empty() {
             return;
         }
         if partition.reserve_after > 0 {
             partition.reserve_after -= 1;
             return;
         }
+        let mut strict = self.strict_asks(number);
         while self.partitions[number].reserved_nodes < self.reservations_max(number) {
-            let total = self.partitions[number].total.clone();
-            let Some(candidate) = self.pick_for_reservation(number, 0, &total) else {
+            // In turn, so that neither kind waits for the other.
+            let is_strict_next = &mut self.partitions[number].is_strict_next;
+            let is_found = if core::mem::replace(is_strict_next, !*is_strict_next) {
+                self.reserve_strict(now, number, &mut strict) || self.reserve_any(now, number)
+            } else {
+                self.reserve_any(now, number) || self.reserve_strict(now, number, &mut strict)
+            };
+            if !is_found {
                 // It walked all that is closed: not again in every step, unless something new is asked for.
                 let partition = &mut self.partitions[number];
                 partition.reserve_pause = (partition.reserve_pause * 2 + 1).min(PAUSE_MAX);
                 partition.reserve_after = partition.reserve_pause;
                 return;
-            };
-            self.try_reserve(now, number, &candidate);
+            }
         }
+    }
+
+    /// Tries to hold a node for the ask that comes first among those that reach any; false where there is none.
+    fn reserve_any(&mut self, now: Instant, number: usize) -> bool {
+        let total = self.partitions[number].total.clone();
+        let candidate = self.pick_for_reservation(number, 0, &total);
+        if let Some(candidate) = &candidate {
+            self.try_reserve(now, number, candidate);
+        }
+        candidate.is_some()
+    }
+
+    /// Whether a queue and those above it, but for the root, have room below their bounds.
+    pub(super) fn is_within_bounds(&self, number: usize, queue: QueueIndex, size: &ResourceVector) -> bool {
+        let mut chain = self.queues.get(queue).chain.iter().filter(|queue| **queue != 0);
+        chain.all(|queue| {
+            let share = self.partitions[number].share(*queue);
+            self.measures.calculator.fits_in(&share.used.plus(size), &share.capacity.effective_max)
+        })
     }
 
     /// Most nodes of a partition that are held at once.
@@ -171,19 +200,29 @@ impl Scheduler {
     /// Holds a node, or remembers for this step that none can be.
     pub(super) fn try_reserve(&mut self, now: Instant, number: usize, candidate: &Candidate) {
         let size = self.partitions[number].shapes.get(candidate.shape).size.clone();
-        match self.freest_node(number, &size, candidate.row) {
+        match self.freest_node(number, &size, Reach::Any, candidate.row) {
             Some(node) => self.hold(now, number, candidate, node, size),
             None => self.partitions[number].unreservable.push(candidate.shape),
         }
     }
 
     /// Whether some other pending size could take the room this one waits for.
-    fn has_rival(&self, number: usize, shape: ShapeId) -> bool {
+    pub(super) fn has_rival(&self, number: usize, shape: ShapeId) -> bool {
         let shapes = &self.partitions[number].shapes;
-        let size = &shapes.get(shape).size;
+        let of = shapes.get(shape);
         let calculator = self.measures.calculator;
-        let mut any = shapes.of_reach(Reach::Any);
-        any.any(|other| other != shape && !calculator.fits_in(size, &shapes.get(other).size))
+        let is_rival = |other| other != shape && !calculator.fits_in(&of.size, &shapes.get(other).size);
+        let has_rival = |reach| shapes.of_reach(reach).any(is_rival);
+        has_rival(Reach::Any)
+            || match of.reach {
+                Reach::Any => false,
+                // Which hosts are on the rack is not looked up.
+                Reach::Rack(_) => has_rival(of.reach) || shapes.has_host(),
+                Reach::Host(host) => {
+                    let node = self.nodes.on_host(host).first().and_then(|node| self.nodes.get(*node));
+                    has_rival(of.reach) || node.is_some_and(|node| has_rival(Reach::Rack(node.rack)))
+                }
+            }
     }
 
     fn pick_for_reservation(
@@ -208,6 +247,16 @@ impl Scheduler {
             return children.find_map(|(_, child)| self.pick_for_reservation(number, *child, &room));
         };
         let calculator = self.measures.calculator;
+        let limits = partition.limits(&self.queues, &self.measures, queue);
+        let limit = match &leaf.user_limit {
+            Some(limit) => limit.clone(),
+            None => partition.compute_user_limit(&self.queues, &self.measures, queue),
+        };
+        // Not parked for it: who gives up a node may still be placed elsewhere (`placement`).
+        let is_over_limit = |user: &UserShare| {
+            let limit = limits.weighted_user_limit(&limit, user.weight);
+            calculator.exceeds(&partition.total, &user.used, &limit)
+        };
         let mut best: Option<(AppKey, SchedulerKey, LeafUserIndex, ShapeId)> = None;
         for bit in share.offers.iter().filter(|bit| partition.shapes.closed_any().has(*bit)) {
             let shape = partition.shapes.of_bit(bit);
@@ -220,7 +269,8 @@ impl Scheduler {
             }
             // The first attempts are few where each has a node held already: those are bounded.
             for (_, user) in leaf.demand.get(&shape).into_iter().flatten() {
-                let wanted = leaf.user(*user).and_then(|user| user.wanted.get(&shape));
+                let of_user = leaf.user(*user).filter(|user| !is_over_limit(user));
+                let wanted = of_user.and_then(|user| user.wanted.get(&shape));
                 let first = wanted.into_iter().flatten().find_map(|key| {
                     self.unreserved_key(number, key.row, shape).map(|of| (*key, of, *user, shape))
                 });
@@ -252,23 +302,42 @@ impl Scheduler {
     }
 
     /// A node that could hold `size` were it empty, is not held, and has as much free as possible, in eighths.
-    fn freest_node(&mut self, number: usize, size: &ResourceVector, row: u32) -> Option<u32> {
+    pub(super) fn freest_node(
+        &mut self,
+        number: usize,
+        size: &ResourceVector,
+        reach: Reach,
+        row: u32,
+    ) -> Option<u32> {
         let calculator = self.measures.calculator;
         let attempt = self.attempts.get(row)?;
         let nodes = &self.nodes;
+        let may_hold = |node: &RmNode| {
+            node.reservation.is_none()
+                && calculator.fits_in(size, &node.capability)
+                && attempt.accepts(node, true)
+        };
+        if let Reach::Host(host) = reach {
+            let on_host = nodes.on_host(host).iter().take(REJECTED_MAX as usize);
+            let known = on_host.filter_map(|index| nodes.get(*index).map(|node| (*index, node)));
+            let usable = known.filter(|(_, node)| {
+                usize::from(node.partition) == number && node.usability == Usability::Usable && may_hold(node)
+            });
+            return usable.max_by_key(|(_, node)| node.free().memory_mb()).map(|(index, _)| index);
+        }
         for eighth in (0..EIGHTHS).rev() {
             let part = size.map(|amount| (amount as u128 * u128::from(eighth) / u128::from(EIGHTHS)) as u64);
             let mut rejected = 0;
-            let found = self.partitions[number].any_slot(&part, &mut |node| {
-                let is_fit = rejected >= REJECTED_MAX
-                    || nodes.get(node).is_some_and(|node| {
-                        node.reservation.is_none()
-                            && calculator.fits_in(size, &node.capability)
-                            && attempt.accepts(node, true)
-                    });
+            let mut is_it = |node: u32| {
+                let is_fit = rejected >= REJECTED_MAX || nodes.get(node).is_some_and(may_hold);
                 rejected += u32::from(!is_fit);
                 is_fit
-            });
+            };
+            let partition = &mut self.partitions[number];
+            let found = match reach {
+                Reach::Rack(rack) => partition.node_in_rack(rack, &part, &mut is_it),
+                Reach::Any | Reach::Host(_) => partition.any_slot(&part, &mut is_it),
+            };
             if let Some(node) = found
                 && rejected < REJECTED_MAX
             {
@@ -278,7 +347,14 @@ impl Scheduler {
         None
     }
 
-    fn hold(&mut self, now: Instant, number: usize, candidate: &Candidate, node: u32, size: ResourceVector) {
+    pub(super) fn hold(
+        &mut self,
+        now: Instant,
+        number: usize,
+        candidate: &Candidate,
+        node: u32,
+        size: ResourceVector,
+    ) {
         let Some(of) = self.nodes.get_mut(node) else { return };
         let Some(attempt) = self.attempts.get_mut(candidate.row) else { return };
         let partition = number as u16;
@@ -376,6 +452,23 @@ impl Scheduler {
         self.publish_free(now, reservation.node);
         if !self.queues.tree.reservations_continue_look_all_nodes {
             self.refresh_key(now, reservation.row, reservation.key);
+        }
+    }
+
+    /// Gives up those of a key whose nodes its rows do not allow any more: all where nothing is outstanding. How far it
+    /// may look at the moment does not matter: one that was made when it might look further stays.
+    pub(super) fn drop_reservations(&mut self, now: Instant, row: u32, key: SchedulerKey) {
+        let Some(ask) = self.attempts.get(row).and_then(|attempt| attempt.asks.get(&key)) else { return };
+        if ask.reservations.is_empty() {
+            return;
+        }
+        let is_allowed = |index: &u32| {
+            let node = self.reservations.get(*index).and_then(|of| self.nodes.get(of.node));
+            node.is_some_and(|node| ask.count > 0 && ask.may_be_placed_on(node.host, node.rack))
+        };
+        let over = ask.reservations.iter().copied().filter(|index| !is_allowed(index));
+        for index in over.collect::<Vec<_>>() {
+            self.unreserve(now, index);
         }
     }
 

@@ -310,6 +310,11 @@ impl Shapes {
         self.index.first_key_value().is_some_and(|((reach, _), _)| *reach != Reach::Any)
     }
 
+    /// Whether some are of a host.
+    pub(super) fn has_host(&self) -> bool {
+        self.index.first_key_value().is_some_and(|((reach, _), _)| matches!(reach, Reach::Host(_)))
+    }
+
     /// The shapes of one reach, by any order of size.
     pub(super) fn of_reach(&self, reach: Reach) -> impl Iterator<Item = ShapeId> + '_ {
         let first = (reach, BySize(ResourceVector::ZERO));

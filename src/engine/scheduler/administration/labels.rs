@@ -197,10 +197,7 @@ impl Scheduler {
         }
         let rows: Vec<u32> = self.attempts.iter().map(|attempt| attempt.handle.row()).collect();
         for row in rows {
-            let key = self.app_key(row, number);
-            if let Some(attempt) = self.attempts.get_mut(row) {
-                attempt.share_mut(number).key = key;
-            }
+            self.set_app_key(row);
         }
         Ok(())
     }

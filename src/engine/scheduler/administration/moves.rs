@@ -151,12 +151,7 @@ impl Scheduler {
         }
         self.charge_moved((target, leaf_user), row, &containers, &reservations, true);
         let Some(row) = row else { return };
-        for number in 0..self.partitions.len() as u16 {
-            let key = self.app_key(row, number);
-            if let Some(attempt) = self.attempts.get_mut(row) {
-                attempt.share_mut(number).key = key;
-            }
-        }
+        self.set_app_key(row);
         match self.parallel_limit(target, user) {
             None => self.make_pending(now, row, target, user),
             Some(queue) => {

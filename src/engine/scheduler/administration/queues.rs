@@ -130,9 +130,7 @@ impl Scheduler {
                 *queue = mapped(*queue);
             }
             if reordered.get(old as usize).copied().unwrap_or(false) {
-                for number in 0..self.partitions.len() as u16 {
-                    self.reorder(row, number);
-                }
+                self.reorder(row);
             }
         }
         // Wider limits may let attempts run and be activated.

@@ -39,6 +39,9 @@ impl Scheduler {
                 found.push(format!("application {name}: its leaf has another user in its place"));
             }
             let Some(attempt) = app.current.and_then(|row| self.attempts.get(row)) else { continue };
+            if !app.left_blacklist.hosts.is_empty() || !app.left_blacklist.racks.is_empty() {
+                found.push(format!("application {name}: its attempt did not take over the blacklist"));
+            }
             if (attempt.queue, attempt.leaf_user) != (app.queue, app.leaf_user) {
                 found.push(format!("application {name}: its attempt is in another queue"));
             }

@@ -181,8 +181,7 @@ impl Explainer<'_> {
             }
             Why::User => self.user_text(ask),
             Why::Blacklist => {
-                let (hosts, racks) =
-                    (self.attempt.blacklisted_hosts.len(), self.attempt.blacklisted_racks.len());
+                let (hosts, racks) = (self.attempt.blacklist.hosts.len(), self.attempt.blacklist.racks.len());
                 // A name is kept as both, for it may be either.
                 format!(
                     "every node with {size} free is on the application's blacklist, which names {} places",

@@ -218,6 +218,20 @@ impl Partition {
         }
     }
 
+    /// A node of a rack with this much free that `accepts`.
+    pub(in crate::engine::scheduler) fn node_in_rack(
+        &self,
+        rack: NameId,
+        free: &ResourceVector,
+        accepts: &mut impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
+        let mut accepts_slot = |slot: usize| accepts(self.slots[slot]);
+        let mut groups = self.racks.get(&rack)?.groups.iter();
+        let found = groups
+            .find_map(|group| self.index.fit_in_group(free, *group as usize * FANOUT, &mut accepts_slot));
+        found.map(|slot| self.slots[slot])
+    }
+
     /// Where a search begins that goes on from where the last one ended.
     pub(in crate::engine::scheduler) fn spread_from(&self) -> usize {
         if self.cursor < self.index.len() { self.cursor } else { 0 }
