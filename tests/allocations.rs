@@ -2,6 +2,8 @@
 //! Owns: the counting allocator of this test binary. Does not: measure connections; the load generator does.
 
 mod common;
+#[path = "allocations/masters.rs"]
+mod masters;
 
 use core::time::Duration;
 use std::alloc::System;

@@ -5,17 +5,24 @@
 
 #[path = "application_semantics/access.rs"]
 mod access;
+#[path = "application_semantics/audit.rs"]
+mod audit;
 #[path = "application_semantics/changes.rs"]
 mod changes;
 #[path = "application_semantics/client.rs"]
 mod client;
+#[path = "application_semantics/ended.rs"]
+mod ended;
 #[path = "application_semantics/lifecycle.rs"]
 mod lifecycle;
 #[path = "application_semantics/random.rs"]
 mod random;
 #[path = "application_semantics/storing.rs"]
 mod storing;
+#[path = "common/submission.rs"]
+mod submission;
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use heddle::engine::application::message::*;
@@ -31,6 +38,7 @@ use heddle_wire::frame::Frame;
 use heddle_wire::message::decode_reject;
 use heddle_wire::record::*;
 use heddle_wire::{Flags, Message, Reject, RejectCode, decode, write_frame};
+use submission::submission as context;
 
 /// Start of the ResourceManager.
 const RM: u64 = 1_700_000_000_000;
@@ -103,6 +111,8 @@ struct Rm {
     notices: Vec<String>,
     replies: Vec<ApplicationReply>,
     correlation_id: u64,
+    /// Where requests come from.
+    address: Option<IpAddr>,
 }
 
 impl Rm {
@@ -133,6 +143,7 @@ impl Rm {
             notices: Vec::new(),
             replies: Vec::new(),
             correlation_id: 0,
+            address: None,
         }
     }
 
@@ -286,7 +297,7 @@ impl Rm {
         write_frame(&mut frame, Flags::REQUEST, self.correlation_id, 0, message);
         let peer = PeerId(user.bytes().fold(7, |sum, byte| sum * 31 + u64::from(byte)));
         let mut batch = FrameBatch::default();
-        let caller = Caller { peer, name: user.into(), is_admin };
+        let caller = Caller { address: self.address, ..Caller::new(peer, user, is_admin) };
         batch.push_from(&frame, StreamRef::new(0, 1, 1), &caller);
         let mut answers = AnswerBatch::default();
         let taken = self.manager.handle_frames(self.now, &batch, 0, &mut answers, &mut self.out);
@@ -495,32 +506,6 @@ fn live_usage(id: &ApplicationId) -> Usage {
         pending: Amount { memory_mb: 1_024, virtual_cores: 1, ..Amount::default() },
         resource_seconds: vec![("memory-mb".into(), 7)],
         ..Usage::default()
-    }
-}
-
-fn context(application_id: ApplicationId) -> ApplicationSubmissionContext {
-    ApplicationSubmissionContext {
-        application_id,
-        application_name: "wordcount".to_owned(),
-        application_type: String::new(),
-        queue: String::new(),
-        priority: None,
-        am_container_spec: ContainerLaunchContext {
-            commands: vec!["run".to_owned()],
-            ..ContainerLaunchContext::default()
-        },
-        is_unmanaged_am: false,
-        cancel_tokens_when_complete: true,
-        max_app_attempts: 0,
-        resource: Some(Resource::new(1_024, 1)),
-        am_container_resource_requests: Vec::new(),
-        keep_containers_across_application_attempts: false,
-        application_tags: Vec::new(),
-        attempt_failures_validity_interval_ms: None,
-        node_label_expression: None,
-        application_timeouts: Vec::new(),
-        application_scheduling_properties: Vec::new(),
-        log_aggregation_context: None,
     }
 }
 

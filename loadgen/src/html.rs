@@ -3,28 +3,16 @@
 //! Invariant: every text that came from outside is escaped.
 
 mod applications;
+mod plot;
 
 use std::fmt::Write as _;
-use std::ops::Range;
 
 use hdrhistogram::Histogram;
-use plotters::backend::SVGBackend;
-use plotters::chart::ChartBuilder;
-use plotters::coord::combinators::IntoLogRange;
-use plotters::drawing::{DrawingAreaErrorKind, IntoDrawingArea};
-use plotters::element::PathElement;
-use plotters::series::{AreaSeries, LineSeries};
-use plotters::style::{Color, RGBColor, ShapeStyle, TextStyle};
-use thiserror::Error;
 
 use crate::driver::ApplicationSeries;
 use crate::report::{Point, Report};
-
-const SIZE: (u32, u32) = (860, 300);
-const SERVER: RGBColor = RGBColor(0x1f, 0x5f, 0xa8);
-const CLIENT: RGBColor = RGBColor(0xd0, 0x7a, 0x1f);
-const INK: RGBColor = RGBColor(0x33, 0x3a, 0x44);
-const GRID: RGBColor = RGBColor(0xe3, 0xe7, 0xec);
+pub use plot::PlotError;
+use plot::{COLORS, Line, by_rarity, rarity_plot, short, time_plot};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;color:#222a33;max-width:920px;margin:2em auto;padding:0 1em}\
 h1{font-size:1.5em;margin-bottom:.2em}h2{font-size:1.1em;margin:1.8em 0 .4em}\
@@ -34,17 +22,6 @@ h1{font-size:1.5em;margin-bottom:.2em}h2{font-size:1.1em;margin:1.8em 0 .4em}\
 .tile b{display:block;font-size:1.35em;white-space:nowrap}.tile span{color:#66707c;font-size:.88em}\
 table{border-collapse:collapse;width:100%}td{padding:.22em .6em;border-bottom:1px solid #eceff2}td:last-child{text-align:right;font-variant-numeric:tabular-nums}\
 svg{width:100%;height:auto}code{font-size:.9em;background:#f3f5f7;padding:.1em .3em;word-break:break-all}pre{background:#f3f5f7;padding:.8em;overflow-x:auto;font-size:.82em}";
-
-/// A plot that could not be drawn.
-#[derive(Debug, Error)]
-#[error("cannot draw a plot: {0}")]
-pub struct PlotError(String);
-
-impl<E: std::error::Error + Send + Sync> From<DrawingAreaErrorKind<E>> for PlotError {
-    fn from(error: DrawingAreaErrorKind<E>) -> Self {
-        Self(error.to_string())
-    }
-}
 
 /// The page. `percentiles` is the text of [`crate::report::percentile_text`].
 ///
@@ -78,10 +55,10 @@ pub fn page(
         applications::section(&mut page, report, applications, series)?;
     }
     page.push_str("<h2>Heartbeats: latency from the planned send time, by percentile</h2>");
-    page.push_str(&latency_plot(latencies)?);
+    page.push_str(&rarity_plot(&[(COLORS[0], by_rarity(latencies))])?);
     if report.seconds.len() > 1 {
         page.push_str("<h2>Beats answered per second</h2>");
-        page.push_str(&rate_plot(&report.seconds)?);
+        page.push_str(&rate_plot(&report.seconds, |point| point.beats_per_second)?);
         page.push_str(
             "<h2>CPU, cores: <span style=\"color:#1f5fa8\">ResourceManager</span>, \
              <span style=\"color:#d07a1f\">load generator</span></h2>",
@@ -136,139 +113,20 @@ fn put_tiles(page: &mut String, tiles: &[(String, &'static str)]) {
     page.push_str("</div>");
 }
 
-/// Latency over 1/(1-q), both logarithmic: each step to the right is ten times rarer.
-fn latency_plot(latencies: &Histogram<u64>) -> Result<String, PlotError> {
-    let rarest = (latencies.len().max(10) as f64).min(1e7);
-    let mut points = Vec::new();
-    let mut rarity = 1.0;
-    while rarity <= rarest {
-        let us = latencies.value_at_quantile(1.0 - 1.0 / rarity).max(1);
-        points.push((rarity, us as f64 / 1e3));
-        rarity *= 1.04;
-    }
-    points.push((rarest, latencies.max().max(1) as f64 / 1e3));
-    let low = points.first().map_or(0.01, |point| point.1) * 0.7;
-    let high = points.last().map_or(1.0, |point| point.1) * 1.4;
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
-            .margin(8)
-            .margin_right(28)
-            .x_label_area_size(36)
-            .y_label_area_size(64)
-            .build_cartesian_2d((1.0..rarest).log_scale(), (low..high).log_scale())?;
-        chart
-            .configure_mesh()
-            .axis_style(INK)
-            .light_line_style(plotters::style::TRANSPARENT)
-            .bold_line_style(GRID)
-            .label_style(text())
-            .x_labels(8)
-            .y_labels(6)
-            .x_label_formatter(&|rarity| percentile_label(*rarity))
-            .y_label_formatter(&|ms| format!("{} ms", short(*ms)))
-            .draw()?;
-        chart.draw_series(LineSeries::new(points, thick(SERVER)))?;
-        area.present()?;
-    }
-    Ok(svg)
-}
-
-fn rate_plot(points: &[Point]) -> Result<String, PlotError> {
-    rate_of(points, &|point| point.beats_per_second)
-}
-
 /// A rate over time.
-fn rate_of(points: &[Point], rate: &dyn Fn(&Point) -> f64) -> Result<String, PlotError> {
-    let high = points.iter().map(rate).fold(1.0, f64::max) * 1.15;
-    time_plot(points, 0.0..high, &|rate| short(*rate), &[(SERVER, rate)])
+fn rate_plot(points: &[Point], rate: impl Fn(&Point) -> f64) -> Result<String, PlotError> {
+    let line: Vec<(f64, f64)> = points.iter().map(|point| (point.at_s, rate(point))).collect();
+    let high = line.iter().map(|point| point.1).fold(1.0, f64::max) * 1.15;
+    time_plot(&[(COLORS[0], line)], 0.0..high, &|rate| short(*rate), true)
 }
 
+/// In the colours the heading names.
 fn cpu_plot(points: &[Point]) -> Result<String, PlotError> {
-    let high =
-        points.iter().map(|point| point.server_cpu_cores.max(point.client_cpu_cores)).fold(0.1, f64::max);
-    let lines: [Line<'_>; 2] =
-        [(SERVER, &|point| point.server_cpu_cores), (CLIENT, &|point| point.client_cpu_cores)];
-    time_plot(points, 0.0..high * 1.15, &|cores| format!("{cores:.2}"), &lines)
-}
-
-type Line<'a> = (RGBColor, &'a dyn Fn(&Point) -> f64);
-
-fn time_plot(
-    points: &[Point],
-    range: Range<f64>,
-    label: &dyn Fn(&f64) -> String,
-    lines: &[Line<'_>],
-) -> Result<String, PlotError> {
-    let last = points.last().map_or(1.0, |point| point.at_s);
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
-            .margin(8)
-            .margin_right(28)
-            .x_label_area_size(36)
-            .y_label_area_size(64)
-            .build_cartesian_2d(0.0..last, range)?;
-        chart
-            .configure_mesh()
-            .axis_style(INK)
-            .light_line_style(plotters::style::TRANSPARENT)
-            .bold_line_style(GRID)
-            .label_style(text())
-            .x_labels(10)
-            .y_labels(6)
-            .x_label_formatter(&|at_s| format!("{at_s:.0} s"))
-            .y_label_formatter(label)
-            .draw()?;
-        for (color, value) in lines {
-            let data = points.iter().map(|point| (point.at_s, value(point)));
-            if lines.len() == 1 {
-                chart.draw_series(AreaSeries::new(data.clone(), 0.0, color.mix(0.12)))?;
-            }
-            chart.draw_series([PathElement::new(data.collect::<Vec<_>>(), thick(*color))])?;
-        }
-        area.present()?;
-    }
-    Ok(svg)
-}
-
-fn text() -> TextStyle<'static> {
-    TextStyle::from(("sans-serif", 13)).color(&INK)
-}
-
-fn thick(color: RGBColor) -> ShapeStyle {
-    color.stroke_width(2)
-}
-
-/// `50 %`, `99.9 %`, … for 1/(1-q).
-fn percentile_label(rarity: f64) -> String {
-    let percent = 100.0 - 100.0 / rarity;
-    let nines = rarity.log10().round().max(0.0) as usize;
-    format!("{percent:.*} %", nines.saturating_sub(2))
-}
-
-/// A number with three digits that matter.
-fn short(value: f64) -> String {
-    match value.abs() {
-        1e6.. => format!("{} M", trimmed(value / 1e6)),
-        1e4.. => format!("{} k", trimmed(value / 1e3)),
-        100.0.. => format!("{value:.0}"),
-        _ => trimmed(value),
-    }
-}
-
-fn trimmed(value: f64) -> String {
-    let digits = if value.abs() >= 100.0 {
-        0
-    } else if value.abs() >= 1.0 {
-        1
-    } else {
-        3
-    };
-    let text = format!("{value:.digits$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    let server = points.iter().map(|point| (point.at_s, point.server_cpu_cores)).collect();
+    let client = points.iter().map(|point| (point.at_s, point.client_cpu_cores)).collect();
+    let lines: [Line; 2] = [(COLORS[0], server), (COLORS[1], client)];
+    let high = lines.iter().flat_map(|line| &line.1).map(|point| point.1).fold(0.1, f64::max);
+    time_plot(&lines, 0.0..high * 1.15, &|cores| format!("{cores:.2}"), true)
 }
 
 fn escaped(text: &str) -> String {
@@ -290,15 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels() {
-        assert_eq!(percentile_label(1.0), "0 %");
-        assert_eq!(percentile_label(10.0), "90 %");
-        assert_eq!(percentile_label(1_000.0), "99.9 %");
-        assert_eq!(percentile_label(100_000.0), "99.999 %");
-        assert_eq!(short(2_500_000.0), "2.5 M");
-        assert_eq!(short(10_000.0), "10 k");
-        assert_eq!(short(0.25), "0.25");
-        assert_eq!(short(120.0), "120");
+    fn what_came_from_outside_is_escaped() {
         assert_eq!(escaped("<a href=\"x\">&"), "&lt;a href=&quot;x&quot;&gt;&amp;");
     }
 }

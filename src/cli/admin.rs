@@ -180,18 +180,18 @@ pub(super) fn run_label(command: LabelCommand) -> Result<(), CliError> {
         }
         LabelCommand::Add(args) => {
             let added = client.add_node_labels(args.labels.clone()).await?;
-            tell(common, &format!("{added} labels added"), &json!({ "added_labels": added }))
+            tell(common, &format!("{} added", labels(added)), &json!({ "added_labels": added }))
         }
         LabelCommand::Remove(args) => {
             let removed = client.remove_node_labels(args.labels.clone()).await?;
-            tell(common, &format!("{removed} labels removed"), &json!({ "removed_labels": removed }))
+            tell(common, &format!("{} removed", labels(removed)), &json!({ "removed_labels": removed }))
         }
         LabelCommand::Set(args) => {
             let affected =
                 client.replace_labels_on_nodes(args.nodes.clone(), args.fail_on_unknown_nodes).await?;
             tell(
                 common,
-                &format!("{affected} nodes have other labels"),
+                &format!("labels changed on {}", nodes(affected)),
                 &json!({ "affected_nodes": affected }),
             )
         }
@@ -240,14 +240,31 @@ pub(super) fn run(command: AdminCommand) -> Result<(), CliError> {
                 over_commit_timeout_ms: None,
             };
             let affected = client.update_node_resource(vec![node]).await?;
-            tell(common, &format!("{affected} nodes changed"), &json!({ "affected_nodes": affected }))
+            tell(common, &format!("{} changed", nodes(affected)), &json!({ "affected_nodes": affected }))
         }
     })
+}
+
+fn labels(count: impl Into<u64>) -> String {
+    counted(count.into(), "label")
+}
+
+fn nodes(count: impl Into<u64>) -> String {
+    counted(count.into(), "node")
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([nodes(0_u32), nodes(1_u32), labels(2_u32)], ["0 nodes", "1 node", "2 labels"]);
+    }
 
     #[test]
     fn labels_are_read_with_how_they_are_shared() {

@@ -7,6 +7,8 @@ use core::fmt;
 use heddle_wire::frame::FRAME_SIZE_MAX;
 use heddle_wire::limits::{HEARTBEAT_INTERVAL_MS_MAX, ROWS_PER_SHARD_MAX};
 
+use crate::engine::application::settings::DIAGNOSTICS_SIZE_MAX;
+
 /// What a value may be.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
@@ -228,7 +230,7 @@ keys! {
         "Most bytes of launch contexts kept for them; a submission beyond is refused.";
     ATTEMPTS_KEPT = "applications.attempts_kept_max", "", Kind::Integer(1, 1_000_000), "64",
         "Attempts of an application that are remembered.";
-    DIAGNOSTICS_SIZE = "applications.diagnostics_max_bytes", "B", Kind::Integer(256, 1 << 20), "16384",
+    DIAGNOSTICS_SIZE = "applications.diagnostics_max_bytes", "B", Kind::Integer(256, DIAGNOSTICS_SIZE_MAX as i64), "16384",
         "Longest diagnostics of an application or attempt; the end is kept.";
     QUERIES_MAX = "applications.queries_max", "", Kind::Integer(1, 1_000_000), "1024",
         "Clients' questions that wait for the scheduler; one beyond is answered Busy.";

@@ -3,10 +3,18 @@
 //! Called by: transport (fills and empties), engine roles (read and write), recorder, simulator.
 //! Does not: parse bodies. Invariant: every index entry lies within `bytes` and names one whole frame.
 
+use core::net::IpAddr;
+
 use heddle_wire::frame::Frame;
 use serde::{Deserialize, Serialize};
 
 use super::time::Instant;
+
+/// Most bytes of answers after which a role stops taking frames, and says how far it came.
+///
+/// Well below what is kept for a peer that reads slowly, so that one piece of answers never looks like that; and of every
+/// kind of role, since a peer may ask any of them for pages.
+pub const ANSWERS_SIZE_MAX: usize = 1024 * 1024;
 
 /// A stream of a connection, as transport names it: net thread, slot, and how often the slot was used.
 ///
@@ -56,6 +64,16 @@ pub struct Caller {
     pub name: Box<str>,
     /// The certificate's role is admin (else client).
     pub is_admin: bool,
+    /// Where its connection comes from; `None` where there is no connection.
+    pub address: Option<IpAddr>,
+}
+
+impl Caller {
+    /// Somebody without a connection.
+    #[must_use]
+    pub fn new(peer: PeerId, name: &str, is_admin: bool) -> Self {
+        Self { peer, name: name.into(), is_admin, address: None }
+    }
 }
 
 /// Where a frame of a [`FrameBatch`] lies and where it came from.
@@ -76,8 +94,9 @@ pub struct FrameRef {
 pub struct FrameBatch {
     bytes: Vec<u8>,
     frames: Vec<FrameRef>,
-    /// Peers named with [`FrameBatch::push_from`], each once.
-    callers: Vec<Caller>,
+    /// Peers named with [`FrameBatch::push_from`], and the offset of the first frame they are named for: each once, and
+    /// again where its next frame comes from another address.
+    callers: Vec<(u32, Caller)>,
     /// When its first frame was put in: for measurements, never for decisions.
     began: Instant,
 }
@@ -99,16 +118,18 @@ impl FrameBatch {
 
     /// Appends a frame together with who sent it.
     pub fn push_from(&mut self, frame: &[u8], stream: StreamRef, caller: &Caller) {
-        if self.caller(caller.peer).is_none() {
-            self.callers.push(caller.clone());
+        let known = self.callers.iter().rev().find(|(_, known)| known.peer == caller.peer);
+        if known.is_none_or(|(_, known)| known.address != caller.address) {
+            self.callers.push((self.bytes.len() as u32, caller.clone()));
         }
         self.push(frame, stream, caller.peer);
     }
 
-    /// Who a peer of this batch is, where it was pushed with its caller.
+    /// Who sent a frame of this batch, where it was pushed with its caller.
     #[must_use]
-    pub fn caller(&self, peer: PeerId) -> Option<&Caller> {
-        self.callers.iter().find(|caller| caller.peer == peer)
+    pub fn caller(&self, frame: &FrameRef) -> Option<&Caller> {
+        let is_of = |(first, caller): &&(u32, Caller)| caller.peer == frame.peer && *first <= frame.offset;
+        self.callers.iter().rev().find(is_of).map(|(_, caller)| caller)
     }
 
     /// When its first frame was put in, as whoever fills it says.
@@ -122,10 +143,10 @@ impl FrameBatch {
         self.began = began;
     }
 
-    /// Everybody named in it.
-    #[must_use]
-    pub fn callers(&self) -> &[Caller] {
-        &self.callers
+    /// Everybody named in it, each with the number of the first frame it is named for.
+    pub fn callers(&self) -> impl Iterator<Item = (usize, &Caller)> {
+        let number = |offset: u32| self.frames.partition_point(|frame| frame.offset < offset);
+        self.callers.iter().map(move |(offset, caller)| (number(*offset), caller))
     }
 
     /// Empties it, keeping its memory.
@@ -313,6 +334,23 @@ mod tests {
         batch.push(a, b"4");
         let runs: Vec<_> = batch.runs().map(|run| (run.stream, run.bytes, run.count)).collect();
         assert_eq!(runs, [(a, &b"122"[..], 2), (b, &b"3"[..], 1), (a, &b"4"[..], 1)]);
+    }
+
+    #[test]
+    fn a_peer_is_named_once_and_again_from_another_address() {
+        let at = |peer, last| Caller {
+            address: Some([10, 0, 0, last].into()),
+            ..Caller::new(PeerId(peer), "ada", false)
+        };
+        let sent = [at(1, 1), at(2, 1), at(1, 1), at(1, 2), at(2, 1), at(1, 1)];
+        let mut batch = FrameBatch::default();
+        for caller in &sent {
+            batch.push_from(b"frame", StreamRef::new(0, 1, 1), caller);
+        }
+        let found: Vec<&Caller> = batch.frames().iter().filter_map(|frame| batch.caller(frame)).collect();
+        assert_eq!(found, sent.iter().collect::<Vec<_>>());
+        let named: Vec<usize> = batch.callers().map(|(first, _)| first).collect();
+        assert_eq!(named, [0, 1, 3, 5], "not for every frame");
     }
 
     #[test]

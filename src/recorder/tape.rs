@@ -2,7 +2,7 @@
 //! Owns: the file layout, [`Record`], [`TapeReader`]. Called by: the steppers (encode), replay (decode).
 //! Does not: open files or know roles beyond the names of their messages.
 //!
-//! Layout: `HDLTAPE2`, u32 length and postcard bytes of the [`Header`], then blocks: u32 raw length, u32 stored length,
+//! Layout: `HDLTAPE3`, u32 length and postcard bytes of the [`Header`], then blocks: u32 raw length, u32 stored length,
 //! that many bytes of LZ4. A block holds whole records. A raw length of 0 ends the tape; the stored length then says
 //! how: 0 the role stopped, 1 the recorder could not follow. A tape without an end was cut by a crash.
 
@@ -20,7 +20,7 @@ use crate::engine::settings::ShardSettings;
 use crate::engine::time::Instant;
 
 /// First bytes of a tape.
-pub(super) const MAGIC: &[u8; 8] = b"HDLTAPE2";
+pub(super) const MAGIC: &[u8; 8] = b"HDLTAPE3";
 
 /// Records are collected into blocks of about this size.
 pub(super) const BLOCK_SIZE: usize = 1024 * 1024;
@@ -75,8 +75,8 @@ pub enum Record {
         now: Instant,
         /// Where each came from and its size.
         frames: Vec<(StreamRef, PeerId, u32)>,
-        /// Who the peers are, for roles that decide by user names.
-        callers: Vec<Caller>,
+        /// Who the peers are, for roles that decide by user names: each from a frame of this record on.
+        callers: Vec<(u32, Caller)>,
     },
     /// A message for the shard.
     ShardCommand {
@@ -149,7 +149,7 @@ pub enum TapeError {
     #[error("cannot read the tape: {0}")]
     Io(#[from] io::Error),
     /// It is not a tape.
-    #[error("not a tape: it begins with {found:02x?}, accepted is {accepted:02x?} (\"HDLTAPE2\")", accepted = MAGIC)]
+    #[error("not a tape: it begins with {found:02x?}, accepted is {accepted:02x?} (\"HDLTAPE3\")", accepted = MAGIC)]
     BadMagic {
         /// The first bytes.
         found: [u8; 8],
@@ -232,12 +232,13 @@ impl<R: Read> TapeReader<R> {
         let mut after = after;
         if let Record::Frames { frames, callers, .. } = &record {
             batch.clear();
-            for (stream, peer, size) in frames {
+            for (number, (stream, peer, size)) in (0..).zip(frames) {
                 let Some((bytes, rest)) = after.split_at_checked(*size as usize) else {
                     return Err(self.damaged(&"frames run past the block"));
                 };
-                match callers.iter().find(|caller| caller.peer == *peer) {
-                    Some(caller) => batch.push_from(bytes, *stream, caller),
+                let is_of = |(first, caller): &&(u32, Caller)| caller.peer == *peer && *first <= number;
+                match callers.iter().rev().find(is_of) {
+                    Some((_, caller)) => batch.push_from(bytes, *stream, caller),
                     None => batch.push(bytes, *stream, *peer),
                 }
                 after = rest;

@@ -81,7 +81,9 @@ impl TapeWriter {
         }
         let frames = batch.frames().get(first..).unwrap_or_default();
         let index = frames.iter().map(|frame| (frame.stream, frame.peer, frame.size)).collect();
-        let callers = batch.callers().to_vec();
+        // Who was named for an earlier frame may have sent one of these.
+        let number = |named: usize| u32::try_from(named.saturating_sub(first)).unwrap_or(u32::MAX);
+        let callers = batch.callers().map(|(named, caller)| (number(named), caller.clone())).collect();
         encode(&mut self.block, &Record::Frames { now, frames: index, callers });
         for frame in frames {
             self.block.extend_from_slice(batch.frame_bytes(frame));

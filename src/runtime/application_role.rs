@@ -11,7 +11,6 @@
 //! Operations of a cycle are one group of the store, and nothing that depends on them is said before its acknowledgement:
 //! that order is the application manager's, this role only carries it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,16 +19,17 @@ use tokio::sync::mpsc;
 use super::done::Done;
 use super::idle::Sleeper;
 use super::nets::{Nets, Unasked};
+use super::outgoing::Outgoing;
 use super::proxy::NetPort;
 use crate::engine::application::{
     ApplicationCommand, ApplicationOutput, ApplicationReply, StoreEvent, StoreOperation,
 };
-use crate::engine::batch::{AnswerBatch, FrameBatch};
+use crate::engine::batch::{ANSWERS_SIZE_MAX, AnswerBatch, FrameBatch};
 use crate::engine::scheduler::message::{ApplicationEvent, SchedulerCommand};
 use crate::engine::time::Instant;
 use crate::metrics::{ApplicationGauge, QueueDepths};
 use crate::recorder::ApplicationStepper;
-use crate::ring::{Full, MpscQueue, SpscConsumer, SpscProducer};
+use crate::ring::{MpscQueue, SpscConsumer};
 use crate::store::StateStore;
 
 /// Events of the scheduler taken in a cycle.
@@ -106,7 +106,7 @@ impl ApplicationSteps for ApplicationStepper {
 
 /// The role's ends towards the scheduler.
 pub(super) struct SchedulerLink {
-    pub(super) commands: SpscProducer<SchedulerCommand>,
+    pub(super) commands: Outgoing<SchedulerCommand>,
     pub(super) events: SpscConsumer<ApplicationEvent>,
     pub(super) sleeper: Arc<Sleeper>,
     /// Commands of which everything that follows was said; written by the scheduler's thread.
@@ -133,10 +133,6 @@ pub(super) struct ApplicationRole<A, S> {
     scheduler: SchedulerLink,
     commands: MpscQueue<ApplicationCommand>,
     replies: mpsc::Sender<ApplicationReply>,
-    /// Commands the ring had no room for.
-    waiting: VecDeque<SchedulerCommand>,
-    /// Commands sent.
-    sent: u64,
     /// Something was sent to or taken from the scheduler in this cycle.
     is_touched: bool,
     operations: Vec<StoreOperation>,
@@ -152,8 +148,6 @@ impl<A: ApplicationSteps, S: StateStore> ApplicationRole<A, S> {
             scheduler: parts.scheduler,
             commands: parts.commands,
             replies: parts.replies,
-            waiting: VecDeque::new(),
-            sent: 0,
             is_touched: false,
             operations: Vec::new(),
             acknowledgements: Vec::new(),
@@ -164,7 +158,7 @@ impl<A: ApplicationSteps, S: StateStore> ApplicationRole<A, S> {
     pub(super) fn do_work(&mut self, now: Instant) -> usize {
         self.send_waiting();
         let mut items = self.take_events(now);
-        if self.waiting.is_empty() {
+        if !self.scheduler.commands.is_held_up() {
             while let Some(command) = self.commands.poll() {
                 self.stepper.handle_command(now, command);
                 items += 1;
@@ -193,7 +187,8 @@ impl<A: ApplicationSteps, S: StateStore> ApplicationRole<A, S> {
 
     fn take_events(&mut self, now: Instant) -> usize {
         let mut items = 0;
-        while items < EVENTS_PER_CYCLE {
+        // An event may carry a page of a listing: what all that wait are answered would be more than a peer is kept.
+        while items < EVENTS_PER_CYCLE && self.stepper.output().late_answers.size() <= ANSWERS_SIZE_MAX {
             let Some(event) = self.scheduler.events.poll() else { break };
             self.is_touched = true;
             self.stepper.handle_application_event(now, event);
@@ -223,7 +218,7 @@ impl<A: ApplicationSteps, S: StateStore> ApplicationRole<A, S> {
     fn empty_output(&mut self) {
         let output = self.stepper.output();
         self.nets.say(&mut output.late_answers);
-        self.waiting.extend(output.scheduler_commands.drain(..));
+        self.scheduler.commands.extend(output.scheduler_commands.drain(..));
         for reply in output.replies.drain(..) {
             if let Err(error) = self.replies.try_send(reply) {
                 tracing::warn!(%error, "nobody takes the reply to an administrator's command");
@@ -241,18 +236,8 @@ impl<A: ApplicationSteps, S: StateStore> ApplicationRole<A, S> {
     }
 
     fn send_waiting(&mut self) {
-        while let Some(command) = self.waiting.pop_front() {
-            self.is_touched = true;
-            match self.scheduler.commands.offer(command) {
-                Ok(()) => self.sent += 1,
-                // The scheduler has ended by itself, which is a fault of its own: nothing can be commanded any more.
-                Err(Full(_)) if self.scheduler.commands.is_abandoned() => {}
-                Err(Full(command)) => {
-                    self.waiting.push_front(command);
-                    break;
-                }
-            }
-        }
+        // A scheduler that has ended by itself is a fault of its own: nothing can be commanded any more.
+        self.is_touched |= self.scheduler.commands.send(|| false);
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -263,8 +248,8 @@ impl<A: ApplicationSteps, S: StateStore> ApplicationRole<A, S> {
         if self.nets.can_send() || !self.scheduler.events.is_empty() {
             return true;
         }
-        if !self.waiting.is_empty() {
-            return self.scheduler.commands.has_room();
+        if self.scheduler.commands.is_held_up() {
+            return self.scheduler.commands.can_send();
         }
         !self.commands.is_empty() || self.nets.has_work()
     }
@@ -275,13 +260,13 @@ impl<A: ApplicationSteps, S: StateStore> ApplicationRole<A, S> {
         let scheduler = &self.scheduler;
         // Partner: the store in `SchedulingRole::finish_commands`. Before the look into the ring, so that no event
         // comes in between.
-        let is_answered =
-            scheduler.finished.load(Ordering::Acquire) == self.sent || scheduler.events.is_abandoned();
+        let is_answered = scheduler.finished.load(Ordering::Acquire) == scheduler.commands.sent()
+            || scheduler.events.is_abandoned();
         let is_drained = self.nets.are_drained()
             && self.commands.is_empty()
             && is_answered
             && scheduler.events.is_empty()
-            && (self.waiting.is_empty() || scheduler.commands.is_abandoned());
+            && (!scheduler.commands.is_held_up() || scheduler.commands.is_abandoned());
         if is_drained && scheduler.done.set() {
             scheduler.sleeper.notify(true);
         }
@@ -294,7 +279,7 @@ impl<S: StateStore> ApplicationRole<ApplicationStepper, S> {
     pub(super) fn publish(&mut self, now: Instant, gauge: &ApplicationGauge) {
         self.stepper.flush_tape(now);
         gauge.publish(&self.stepper.manager().counters());
-        let messages = self.scheduler.events.depth() + self.waiting.len();
+        let messages = self.scheduler.events.depth() + self.scheduler.commands.waiting();
         gauge.publish_depths(&QueueDepths {
             frame_batches: self.nets.depth() as u64,
             messages: messages as u64,

@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::done::Done;
 use super::duty_cycle::DutyCycle;
 use super::idle::{NAP, NAP_SCHEDULER, Sleeper};
+use super::outgoing::Outgoing;
 use super::proxy::{self, NetPort, NetWaker, RolePort};
 use super::scheduling_role::{ApplicationLink, SchedulingRole, ShardLink};
 use super::shard_role::{ShardRole, ShardRoleParts};
@@ -105,7 +106,7 @@ pub(super) fn connect_roles(parts: RoleParts<'_>) -> Roles {
         let done = Arc::<Done>::default();
         links.push(ShardLink {
             events,
-            commands,
+            commands: Outgoing::new(commands),
             shard_commands: commands_in.clone(),
             sleeper: Arc::clone(&sleeper),
             done: Arc::clone(&done),
@@ -133,13 +134,13 @@ pub(super) fn connect_roles(parts: RoleParts<'_>) -> Roles {
     let (finished, done) = (Arc::<AtomicU64>::default(), Arc::<Done>::default());
     let to_application = ApplicationLink {
         commands,
-        events,
+        events: Outgoing::new(events),
         sleeper: Arc::clone(&application_sleeper),
         finished: Arc::clone(&finished),
         done: Arc::clone(&done),
     };
     let to_scheduler = SchedulerLink {
-        commands: commands_out,
+        commands: Outgoing::new(commands_out),
         events: events_in,
         sleeper: Arc::clone(&scheduler_sleeper),
         finished,

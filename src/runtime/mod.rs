@@ -9,6 +9,7 @@ pub mod duty_cycle;
 mod engine_threads;
 pub mod idle;
 mod nets;
+mod outgoing;
 pub mod proxy;
 mod scheduling_role;
 mod shard_role;

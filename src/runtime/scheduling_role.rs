@@ -9,7 +9,6 @@
 //! events always and keeps what it has to command (see `application_role`); a net thread writes answers always and cuts
 //! peers that do not read. So the graph of who waits has no circle, whatever is full.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,6 +16,7 @@ use super::clock::Clock;
 use super::done::Done;
 use super::idle::Sleeper;
 use super::nets::{Nets, Unasked};
+use super::outgoing::Outgoing;
 use super::proxy::NetPort;
 use crate::engine::batch::{AnswerBatch, FrameBatch};
 use crate::engine::event::{NodeCommand, NodeEvent, ShardCommand};
@@ -25,7 +25,7 @@ use crate::engine::scheduler::message::{ApplicationEvent, SchedulerCommand};
 use crate::engine::time::Instant;
 use crate::metrics::{Latencies, QueueDepths, SchedulerGauge};
 use crate::recorder::SchedulingStepper;
-use crate::ring::{Full, MpscQueue, SpscConsumer, SpscProducer};
+use crate::ring::{MpscQueue, SpscConsumer};
 
 /// Events taken from one shard in a cycle.
 const EVENTS_PER_CYCLE: usize = 1_024;
@@ -117,7 +117,7 @@ impl SchedulingSteps for SchedulingStepper {
 /// The role's ends towards one shard.
 pub(super) struct ShardLink {
     pub(super) events: SpscConsumer<NodeEvent>,
-    pub(super) commands: SpscProducer<NodeCommand>,
+    pub(super) commands: Outgoing<NodeCommand>,
     /// Messages for the whole shard.
     pub(super) shard_commands: MpscQueue<ShardCommand>,
     pub(super) sleeper: Arc<Sleeper>,
@@ -128,7 +128,7 @@ pub(super) struct ShardLink {
 /// The role's ends towards the application manager.
 pub(super) struct ApplicationLink {
     pub(super) commands: SpscConsumer<SchedulerCommand>,
-    pub(super) events: SpscProducer<ApplicationEvent>,
+    pub(super) events: Outgoing<ApplicationEvent>,
     pub(super) sleeper: Arc<Sleeper>,
     /// Commands taken of which everything that follows was said: written here, read by the application manager, which
     /// ends when that is all it sent.
@@ -139,8 +139,6 @@ pub(super) struct ApplicationLink {
 
 struct Shard {
     link: ShardLink,
-    /// Orders its ring had no room for.
-    waiting: VecDeque<NodeCommand>,
     /// The cluster's load as it was told last.
     told_permille: u16,
     /// Events were taken from it or orders sent to it in this cycle: if it sleeps, it has something to do.
@@ -149,8 +147,6 @@ struct Shard {
 
 struct Application {
     link: ApplicationLink,
-    /// Events the ring had no room for. No input is taken while there are any, so it holds one input's at most.
-    waiting: VecDeque<ApplicationEvent>,
     taken: u64,
     is_touched: bool,
 }
@@ -177,17 +173,12 @@ impl<S: SchedulingSteps> SchedulingRole<S> {
         shards: Vec<ShardLink>,
         application: ApplicationLink,
     ) -> Self {
-        let shard = |link| Shard { link, waiting: VecDeque::new(), told_permille: 0, is_touched: false };
+        let shard = |link| Shard { link, told_permille: 0, is_touched: false };
         Self {
             stepper,
             nets: Nets::new(nets, Unasked::Kept),
             shards: shards.into_iter().map(shard).collect(),
-            application: Application {
-                link: application,
-                waiting: VecDeque::new(),
-                taken: 0,
-                is_touched: false,
-            },
+            application: Application { link: application, taken: 0, is_touched: false },
             pushes: AnswerBatch::default(),
             owes_step: false,
             latencies: Latencies::default(),
@@ -241,9 +232,10 @@ impl<S: SchedulingSteps> SchedulingRole<S> {
         items
     }
 
-    /// Something found no room, so what would make more of it waits.
+    /// Something found no room, so what would make more of it waits: what is kept is one input's at most.
     fn is_held_up(&self) -> bool {
-        !self.application.waiting.is_empty() || self.shards.iter().any(|shard| !shard.waiting.is_empty())
+        self.application.link.events.is_held_up()
+            || self.shards.iter().any(|shard| shard.link.commands.is_held_up())
     }
 
     fn take_commands(&mut self, now: Instant) -> usize {
@@ -282,10 +274,10 @@ impl<S: SchedulingSteps> SchedulingRole<S> {
         let output = self.stepper.output();
         for command in output.node_commands.drain(..) {
             if let Some(shard) = self.shards.get_mut(usize::from(command.node.shard())) {
-                shard.waiting.push_back(command);
+                shard.link.commands.push(command);
             }
         }
-        self.application.waiting.extend(output.application_events.drain(..));
+        self.application.link.events.extend(output.application_events.drain(..));
         for notice in output.notices.drain(..) {
             tracing::warn!("{notice}");
         }
@@ -293,36 +285,18 @@ impl<S: SchedulingSteps> SchedulingRole<S> {
     }
 
     fn send_waiting(&mut self) {
-        for shard in &mut self.shards {
-            while let Some(command) = shard.waiting.pop_front() {
-                shard.is_touched = true;
-                if let Err(Full(command)) = shard.link.commands.offer(command) {
-                    if shard.link.commands.is_abandoned() || shard.link.done.is_set() {
-                        // The shard has ended; its nodes are told again after the next registration.
-                        continue;
-                    }
-                    shard.waiting.push_front(command);
-                    break;
-                }
-            }
+        for Shard { link, is_touched, .. } in &mut self.shards {
+            // The nodes of a shard that has ended are told again after their next registration.
+            *is_touched |= link.commands.send(|| link.done.is_set());
         }
         let application = &mut self.application;
-        while let Some(event) = application.waiting.pop_front() {
-            application.is_touched = true;
-            if let Err(Full(event)) = application.link.events.offer(event) {
-                if application.link.events.is_abandoned() {
-                    continue;
-                }
-                application.waiting.push_front(event);
-                break;
-            }
-        }
+        application.is_touched |= application.link.events.send(|| false);
     }
 
     /// Tells the application manager up to which command all was said.
     fn finish_commands(&mut self) {
         let application = &mut self.application;
-        if application.waiting.is_empty() && application.is_touched {
+        if !application.link.events.is_held_up() && application.is_touched {
             // Partner: the load in `ApplicationRole::is_drained`; releases the events before it.
             application.link.finished.store(application.taken, Ordering::Release);
         }
@@ -362,9 +336,8 @@ impl<S: SchedulingSteps> SchedulingRole<S> {
         }
         // What found no room has to go first: whoever makes room wakes us.
         if self.is_held_up() {
-            let has_room = |shard: &Shard| !shard.waiting.is_empty() && shard.link.commands.has_room();
-            return self.shards.iter().any(has_room)
-                || (!self.application.waiting.is_empty() && self.application.link.events.has_room());
+            return self.shards.iter().any(|shard| shard.link.commands.can_send())
+                || self.application.link.events.can_send();
         }
         !self.application.link.commands.is_empty()
             || self.shards.iter().any(|shard| !shard.link.events.is_empty())

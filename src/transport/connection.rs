@@ -185,6 +185,10 @@ fn take_frame(
                 refresh_nodes(net, peer, stream, frame);
                 return Ok(Taken::AnsweredLater);
             }
+            Route::ShardIfAdmitted(shard) => {
+                administer_shard(net, peer, stream, frame, shard);
+                return Ok(Taken::AnsweredLater);
+            }
             Route::Refused(reject) => reject,
         }
     };
@@ -202,11 +206,34 @@ fn take_frame(
 
 /// Passes a refresh to its service; the answer comes when every shard has the lists.
 fn refresh_nodes(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, frame: &Frame<'_>) {
-    let body = frame.body().to_vec();
+    let (opcode, body) = (frame.header.opcode, frame.body().to_vec());
     let refreshing = Rc::clone(peer);
     serve_later(net, peer, stream, frame.header, async move {
-        let answer = refreshing.doors.node_lists.refresh(&body).await?;
+        let (doors, caller) = (&refreshing.doors, &refreshing.caller);
+        doors.files.check_access(opcode, caller.clone()).await?;
+        let result = doors.node_lists.refresh(&body).await;
+        let failure = result.as_ref().err().map(RefreshError::reason);
+        doors.files.audit(opcode, caller.clone(), failure).await?;
+        let answer = result?;
         Ok(move |bytes: &mut Vec<u8>, header: FrameHeader| respond(bytes, header, &answer))
+    });
+}
+
+/// Passes an administrator's frame to a shard when the application manager has said that he may; the shard answers.
+fn administer_shard(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, frame: &Frame<'_>, shard: usize) {
+    let (header, bytes) = (frame.header, frame.bytes.to_vec());
+    let (net, peer) = (Rc::clone(net), Rc::clone(peer));
+    tokio::task::spawn_local(async move {
+        let (files, opcode) = (&peer.doors.files, header.opcode);
+        if let Err(error) = files.check_access(opcode, peer.caller.clone()).await {
+            refuse_later(&net, &peer, stream, header, error);
+            return net.streams.borrow_mut().note_answers(stream, 1);
+        }
+        while net.offer(shard, &bytes, stream, peer.identity.id).is_err() {
+            net.wait_for_room(shard).await;
+        }
+        // A ResourceManager that stops has nobody left to write it down.
+        let _ = files.audit(opcode, peer.caller.clone(), None).await;
     });
 }
 
@@ -244,19 +271,19 @@ fn serve_later<W>(
                 write(&mut bytes, header);
                 net.write(stream, &bytes);
             }
-            Err(error) => {
-                let reject = match error {
-                    RefreshError::Refused(reject) => reject,
-                    RefreshError::Stopping => {
-                        Reject::new(RejectCode::ShuttingDown, "this ResourceManager is stopping")
-                    }
-                };
-                let FrameHeader { opcode, correlation_id, routing_key, .. } = header;
-                refuse(&net, &peer, stream, opcode, correlation_id, routing_key, &reject);
-            }
+            Err(error) => refuse_later(&net, &peer, stream, header, error),
         }
         net.streams.borrow_mut().note_answers(stream, 1);
     });
+}
+
+fn refuse_later(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, header: FrameHeader, error: RefreshError) {
+    let reject = match error {
+        RefreshError::Refused(reject) => reject,
+        RefreshError::Stopping => Reject::new(RejectCode::ShuttingDown, "this ResourceManager is stopping"),
+    };
+    let FrameHeader { opcode, correlation_id, routing_key, .. } = header;
+    refuse(net, peer, stream, opcode, correlation_id, routing_key, &reject);
 }
 
 /// Appends an answer.

@@ -251,6 +251,8 @@ impl Acceptor {
                 peer: identity.id,
                 name: identity.name.as_str().into(),
                 is_admin: identity.role == Role::Admin,
+                // A socket for both families shows addresses of the fourth as ones of the sixth. Nobody migrates.
+                address: Some(connection.remote_address().ip().to_canonical()),
             };
             let peer = Rc::new(Peer { identity, caller, connection, doors, pace });
             drop(settings);

@@ -1,9 +1,9 @@
 //! RefreshQueues and its kin: reads the files of the scheduler's configuration and hands what is in them to the
 //! application manager.
 //! Owns: [`FilesService`] (one task, one refresh at a time), [`FilesDoor`], by which streams ask for it, and
-//! [`SchedulerFiles`], the files as it knows them. Called by: stream tasks of every net thread. Thread: the service runs
-//! on `rm-net-0`, file reading on its helper. Does not: decide who may refresh, or put anything in force: the application
-//! manager and the scheduler do.
+//! [`SchedulerFiles`], the files as it knows them; and it asks the application manager on behalf of what others administrate.
+//! Called by: stream tasks of every net thread. Thread: the service runs on `rm-net-0`, file reading on its helper.
+//! Does not: decide who may refresh, or put anything in force: the application manager and the scheduler do.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use heddle_wire::administration::{
     RefreshClusterMaxPriorityResponse, RefreshQueuesRequest, RefreshQueuesResponse,
     RefreshUserToGroupsMappingsRequest, RefreshUserToGroupsMappingsResponse,
 };
-use heddle_wire::limits::TEXT_MAX;
+use heddle_wire::limits::{SHARDS_MAX, TEXT_MAX};
 use heddle_wire::{DecodeError, Opcode, Reject, RejectCode};
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,8 +26,8 @@ use crate::engine::scheduler::settings::{Acl, QueueTree};
 use crate::ring::Full;
 use crate::runtime::ApplicationCommandPort;
 
-/// Refreshes waiting; each is an administrator who waits too.
-const WAITING_MAX: usize = 16;
+/// Calls waiting; each is an administrator's, who waits too. One of them may ask every shard at once.
+const WAITING_MAX: usize = 4 * SHARDS_MAX;
 
 /// How long the engine may take. It replaces queues within a cycle; past this something is badly wrong.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -105,10 +105,20 @@ enum What {
     ClusterMaxPriority,
 }
 
+/// What is to be done.
+#[derive(Debug)]
+enum Work {
+    Refresh(Opcode, What),
+    /// The application manager is asked whether the caller may.
+    CheckAccess(Opcode),
+    /// It is told what became of it.
+    Audit(Opcode, Option<Box<str>>),
+}
+
 struct Job {
-    what: What,
+    work: Work,
     caller: Caller,
-    answer: oneshot::Sender<Result<Refreshed, RefreshError>>,
+    answer: oneshot::Sender<Result<Option<Refreshed>, RefreshError>>,
 }
 
 /// See the module.
@@ -145,12 +155,33 @@ impl FilesDoor {
         caller: Caller,
     ) -> Result<Refreshed, RefreshError> {
         let what = what(opcode, body).map_err(RefreshError::Refused)?;
+        let refreshed = self.ask(Work::Refresh(opcode, what), caller).await?;
+        refreshed.ok_or(RefreshError::Stopping)
+    }
+
+    /// Asks whether `caller` may call a method of administration that is carried out elsewhere.
+    pub(super) async fn check_access(&self, opcode: Opcode, caller: Caller) -> Result<(), RefreshError> {
+        self.ask(Work::CheckAccess(opcode), caller).await.map(|_| ())
+    }
+
+    /// Has the outcome of such a method audited.
+    pub(super) async fn audit(
+        &self,
+        opcode: Opcode,
+        caller: Caller,
+        failure: Option<Box<str>>,
+    ) -> Result<(), RefreshError> {
+        self.ask(Work::Audit(opcode, failure), caller).await.map(|_| ())
+    }
+
+    async fn ask(&self, work: Work, caller: Caller) -> Result<Option<Refreshed>, RefreshError> {
         let (answer, answered) = oneshot::channel();
-        match self.jobs.try_send(Job { what, caller, answer }) {
+        match self.jobs.try_send(Job { work, caller, answer }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
-                let text =
-                    format!("{WAITING_MAX} refreshes are waiting already, accepted are at most that many");
+                let text = format!(
+                    "{WAITING_MAX} calls of administrators are waiting, accepted are at most that many"
+                );
                 return Err(RefreshError::Refused(Reject::new(RejectCode::Busy, text)));
             }
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(RefreshError::Stopping),
@@ -186,25 +217,79 @@ impl FilesService {
     /// Serves until every door is gone.
     pub(crate) async fn run(mut self) {
         while let Some(job) = self.jobs.recv().await {
-            let result = self.refresh(job.what, job.caller).await;
+            let result = self.work(job.work, job.caller).await;
             // A caller that went away meanwhile has no use for the answer; what was read is in force.
             let _ = job.answer.send(result);
         }
     }
 
-    async fn refresh(&mut self, what: What, caller: Caller) -> Result<Refreshed, RefreshError> {
+    async fn work(&mut self, work: Work, caller: Caller) -> Result<Option<Refreshed>, RefreshError> {
+        match work {
+            Work::Refresh(opcode, what) => {
+                // Before anything is read: what is wrong in the files is not everybody's to know.
+                self.check_access(opcode, caller.clone()).await?;
+                self.refresh(opcode, what, caller).await.map(Some)
+            }
+            Work::CheckAccess(opcode) => self.check_access(opcode, caller).await.map(|()| None),
+            Work::Audit(opcode, failure) => self.audit(opcode, caller, failure).await.map(|()| None),
+        }
+    }
+
+    async fn check_access(&mut self, opcode: Opcode, caller: Caller) -> Result<(), RefreshError> {
+        let (token, opcode) = (self.token(), opcode as u16);
+        match self.hand_over(ApplicationCommand::CheckAccess { token, caller, opcode }, token).await? {
+            ApplicationReply::Refused { code, reasons, .. } => Err(refused(code, &reasons)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn audit(
+        &mut self,
+        opcode: Opcode,
+        caller: Caller,
+        failure: Option<Box<str>>,
+    ) -> Result<(), RefreshError> {
+        let (token, opcode) = (self.token(), opcode as u16);
+        let command = ApplicationCommand::Audit { token, caller, opcode, failure };
+        self.hand_over(command, token).await.map(|_| ())
+    }
+
+    fn token(&mut self) -> u64 {
         let token = self.next_token;
         self.next_token += 1;
+        token
+    }
+
+    async fn refresh(
+        &mut self,
+        opcode: Opcode,
+        what: What,
+        caller: Caller,
+    ) -> Result<Refreshed, RefreshError> {
+        let token = self.token();
         let files = Arc::clone(&self.files);
-        let read = tokio::task::spawn_blocking(move || read(&*files, what, token, caller));
-        let (command, warnings) = match read.await {
-            Ok(Ok(read)) => read,
-            Ok(Err(reasons)) => return Err(refused(RejectCode::BadField as u16, &reasons)),
+        let asker = caller.clone();
+        let read = tokio::task::spawn_blocking(move || read(&*files, what, token, asker));
+        let failure = match read.await {
+            Ok(Ok((command, warnings))) => return self.put_in_force(what, command, token, &warnings).await,
+            Ok(Err(reasons)) => refused(RejectCode::BadField as u16, &reasons),
             Err(error) => {
                 let text = format!("reading the files failed: {error}");
-                return Err(refused(RejectCode::Internal as u16, &text));
+                refused(RejectCode::Internal as u16, &text)
             }
         };
+        self.audit(opcode, caller, Some(failure.reason())).await?;
+        Err(failure)
+    }
+
+    /// Gives what was read to the application manager, which audits it.
+    async fn put_in_force(
+        &mut self,
+        what: What,
+        command: ApplicationCommand,
+        token: u64,
+        warnings: &[String],
+    ) -> Result<Refreshed, RefreshError> {
         let maximum = match &command {
             ApplicationCommand::ReplaceClusterMaxPriority { maximum, .. } => *maximum,
             _ => 0,
@@ -348,7 +433,7 @@ mod tests {
     }
 
     fn caller() -> Caller {
-        Caller { peer: PeerId(1), name: "root".into(), is_admin: true }
+        Caller::new(PeerId(1), "root", true)
     }
 
     /// Runs a refresh against an application manager that answers with `reply`.
@@ -400,9 +485,17 @@ mod tests {
         assert_eq!((answer.queues, answer.added_queues, answer.changed_queues), (2, 1, 1));
         assert_eq!(answer.warnings, "a.xml:3: not used");
         let queues = Box::new(QueueTree::default());
-        assert_eq!(commands, [ApplicationCommand::ReplaceQueues { token: 1, caller: caller(), queues }]);
+        let opcode = Opcode::RefreshQueues as u16;
+        assert_eq!(
+            commands,
+            [
+                ApplicationCommand::CheckAccess { token: 1, caller: caller(), opcode },
+                ApplicationCommand::ReplaceQueues { token: 2, caller: caller(), queues }
+            ]
+        );
     }
 
+    /// A refresh that failed over its files was in no audit log: the application manager never heard of it.
     #[test]
     fn what_cannot_be_read_changes_nothing_and_every_reason_is_told() {
         let files = Files(Err("a.xml:1: one\na.xml:2: two".to_owned()));
@@ -411,7 +504,10 @@ mod tests {
         let reject = reject(result);
         assert_eq!(reject.code, RejectCode::BadField as u16);
         assert!(reject.message.contains("one\n") && reject.message.contains("two"), "{}", reject.message);
-        assert!(commands.is_empty());
+        let [_, ApplicationCommand::Audit { failure: Some(failure), .. }] = &*commands else {
+            panic!("{commands:?}")
+        };
+        assert!(failure.contains("a.xml:2: two"), "{failure}");
     }
 
     #[test]
@@ -421,7 +517,9 @@ mod tests {
             code: RejectCode::AccessControl as u16,
             reasons: "root may not".into(),
         };
-        let (result, _) = refresh(Files(Ok(QueueTree::default())), Opcode::RefreshAdminAcls, refuse);
+        let files = Files(Err("nobody's to know".to_owned()));
+        let (result, commands) = refresh(files, Opcode::RefreshQueues, refuse);
+        assert_eq!(commands.len(), 1, "nothing is read for one who may not: {commands:?}");
         let reject = reject(result);
         assert_eq!((reject.code, &*reject.message), (RejectCode::AccessControl as u16, "root may not"));
     }

@@ -41,6 +41,16 @@ pub(super) enum RefreshError {
     Stopping,
 }
 
+impl RefreshError {
+    /// In words, for the audit log.
+    pub(super) fn reason(&self) -> Box<str> {
+        match self {
+            Self::Refused(reject) => reject.message.as_str().into(),
+            Self::Stopping => "this ResourceManager is stopping".into(),
+        }
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeListsDoor {

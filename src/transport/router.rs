@@ -28,6 +28,8 @@ pub(super) enum Route {
     NodeLists,
     /// To the service that reads the files of the scheduler's configuration.
     Files,
+    /// A shard, once the application manager has said that the caller may: shards know no ACLs.
+    ShardIfAdmitted(usize),
     /// Nowhere; tell the peer.
     Refused(Reject),
 }
@@ -91,7 +93,8 @@ fn route_slowly(frame: &Frame<'_>, peer: &PeerIdentity, shard_count: usize) -> R
         | Opcode::RecommissionNodes => {
             let shard = usize::from(NodeHandle(header.routing_key).shard());
             if shard < shard_count {
-                return Route::Shard(shard);
+                let needs_access = header.opcode.protocol() == Protocol::Administration;
+                return if needs_access { Route::ShardIfAdmitted(shard) } else { Route::Shard(shard) };
             }
             let text = format!(
                 "routing_key of {name} names shard {shard}, accepted are 0 to {}",
@@ -212,6 +215,10 @@ mod tests {
         let (number, text) = code(routed(Opcode::DecommissionNodes, Flags::REQUEST, 0, Role::Client));
         assert_eq!(number, RejectCode::RoleNotAllowed as u16);
         assert!(text.contains("heddle://client/alice") && text.contains("is admin"), "{text}");
+        for opcode in [Opcode::DecommissionNodes, Opcode::RecommissionNodes] {
+            assert_eq!(routed(opcode, Flags::REQUEST, 0, Role::Admin), Route::ShardIfAdmitted(0));
+        }
+        assert_eq!(routed(Opcode::GetClusterNodes, Flags::REQUEST, 0, Role::Admin), Route::Shard(0));
         let (number, _) = code(routed(Opcode::NodeHeartbeat, Flags::REQUEST, 0, Role::Admin));
         assert_eq!(number, RejectCode::RoleNotAllowed as u16);
     }

@@ -177,7 +177,7 @@ impl ResourceScheduler for FakeScheduler {
         }
     }
 
-    fn hold_grants(&mut self, attempt: Attempt, is_held: bool) {
+    fn hold_grants(&mut self, _now: Instant, attempt: Attempt, is_held: bool) {
         if is_held {
             self.held.insert(attempt);
         } else {

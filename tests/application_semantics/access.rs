@@ -133,7 +133,10 @@ fn submission_and_moves_need_the_queue() {
                 "nothing is left behind"
             );
             assert!(
-                rm.audit.last().expect("a line").contains("RESULT=FAILURE\tDESCRIPTION=User eve does not")
+                rm.audit
+                    .last()
+                    .expect("a line")
+                    .contains("RESULT=FAILURE\tDESCRIPTION=Unauthorized user\tPERMISSIONS=User eve does not")
             );
         }
     }
@@ -236,7 +239,7 @@ fn administration_needs_the_role_and_the_acl() {
     assert!(
         rm.audit[3].starts_with("USER=eve\tOPERATION=getGroupsForUser\tTARGET=AdminService\tRESULT=FAILURE")
     );
-    let caller = Caller { peer: PeerId(1), name: "eve".into(), is_admin: true };
+    let caller = Caller::new(PeerId(1), "eve", true);
     let reply = rm.command(ApplicationCommand::ReplaceAdminAcl { token: 5, caller, admin_acl: Acl::all() });
     let ApplicationReply::Refused { token: 5, code, .. } = reply else { panic!("{reply:?}") };
     assert_eq!(code, RejectCode::AccessControl as u16);
@@ -245,7 +248,7 @@ fn administration_needs_the_role_and_the_acl() {
 #[test]
 fn files_that_were_read_are_put_in_force() {
     let mut rm = Rm::with(closed);
-    let caller = || Caller { peer: PeerId(1), name: "root".into(), is_admin: true };
+    let caller = || Caller::new(PeerId(1), "root", true);
     let id = rm.submit(|_| {});
     assert!(!may_view(&mut rm, "eve", id));
     let admin_acl = Acl::parse("root,eve");
@@ -289,7 +292,7 @@ fn files_that_were_read_are_put_in_force() {
     );
     let line = rm.audit.last().expect("a line");
     assert!(
-        line.ends_with("RESULT=FAILURE\tDESCRIPTION=queue root.c is not empty\\nqueue root.d too"),
+        line.ends_with("\tDESCRIPTION=queue root.c is not empty\\nqueue root.d too\tPERMISSIONS=UNKNOWN"),
         "{line}"
     );
 }

@@ -142,6 +142,22 @@ fn a_change_that_the_end_overtakes_is_refused() {
     assert_eq!(rm.state(id), YarnApplicationState::Killed);
 }
 
+/// What a queue gives is settled at submission, by the maximum in force then.
+#[test]
+fn the_default_priority_of_a_queue_is_capped_too() {
+    let mut rm = Rm::with(|settings, queues| {
+        two_queues(settings, queues);
+        queues.queues[1].default_application_priority = 20;
+    });
+    let id = rm.submit(|_| {});
+    assert_eq!(rm.report(id).priority, 10);
+    let caller = Caller::new(PeerId(1), "root", true);
+    let reply = rm.command(ApplicationCommand::ReplaceClusterMaxPriority { token: 1, caller, maximum: 15 });
+    assert_eq!(reply, ApplicationReply::Done { token: 1 });
+    let id = rm.submit(|_| {});
+    assert_eq!(rm.report(id).priority, 15, "as it was refreshed, apart from the queues");
+}
+
 #[test]
 fn priorities_are_capped_stored_and_applied() {
     let mut rm = Rm::with(two_queues);
@@ -214,4 +230,9 @@ fn signals_go_to_live_containers_of_known_applications() {
         code(signal(&mut rm, am_container(first))),
         (RejectCode::ContainerNotFound, "it is not live".into())
     );
+    // It was audited as a success before the scheduler had said that there is no such container.
+    let line = rm.audit.last().expect("a line");
+    assert!(line.contains("RESULT=FAILURE\tDESCRIPTION=it is not live\t"), "{line}");
+    let signals = rm.audit.iter().filter(|line| line.contains("Signal Container Request")).count();
+    assert_eq!(signals, 3, "{:#?}", rm.audit);
 }

@@ -50,6 +50,17 @@ fn ids_are_the_start_of_the_resource_manager_and_a_counter() {
     assert_eq!((response.application_id.id, response.maximum_capability.memory_mb), (2, 8_192));
 }
 
+/// An id that a client had made up was given out later: the submission under it was taken for a repetition and its
+/// application never existed.
+#[test]
+fn an_id_that_is_in_use_is_not_given_out() {
+    let mut rm = Rm::new();
+    for id in [1, 2, 4] {
+        rm.submit_as("eve", context(ApplicationId { cluster_timestamp: RM, id })).expect("it is taken");
+    }
+    assert_eq!([rm.new_id().id, rm.new_id().id, rm.new_id().id], [3, 5, 6]);
+}
+
 #[test]
 fn a_known_id_is_success_whoever_asks_and_whatever_it_says() {
     let mut rm = Rm::new();
@@ -434,7 +445,7 @@ fn what_does_not_exist_is_named_and_what_is_not_there_yet_too() {
             routing_key: 0,
         };
         let mut batch = FrameBatch::default();
-        let caller = Caller { peer: PeerId(1), name: "root".into(), is_admin: true };
+        let caller = Caller::new(PeerId(1), "root", true);
         batch.push_from(&header.to_bytes(), StreamRef::new(0, 1, 1), &caller);
         let mut answers = AnswerBatch::default();
         rm.manager.handle_frames(rm.now, &batch, 0, &mut answers, &mut rm.out);
@@ -462,6 +473,8 @@ fn an_attempt_that_its_owner_fails_is_followed_by_another() {
     let (id, first) = rm.running();
     rm.send("ada", false, &FailApplicationAttemptRequest { application_attempt_id: first });
     rm.answer::<FailApplicationAttemptResponse>().expect("success");
+    let line = rm.audit.last().expect("a line");
+    assert!(line.ends_with(&format!("RESULT=SUCCESS\tAPPID={id}\tAPPATTEMPTID={first}")), "{line}");
     assert_eq!(rm.attempt_report(first).diagnostics, "Attempt failed by user ada.");
     assert_eq!(rm.attempt_state(attempt(id, 2)), YarnApplicationAttemptState::Scheduled);
     assert_eq!(rm.removal(), (false, true));
@@ -492,7 +505,7 @@ fn resource_types_are_told_memory_first() {
 }
 
 /// The archive of a record, as the scheduler makes it.
-fn archive<M>(message: &M) -> Box<[u8]>
+pub(super) fn archive<M>(message: &M) -> Box<[u8]>
 where
     M: Message
         + for<'a> rkyv::Serialize<

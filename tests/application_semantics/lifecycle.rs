@@ -50,8 +50,8 @@ fn an_application_from_submission_to_its_end() {
              appMasterHost=host1,submitTime={},startTime={0},launchTime={},finishTime={1},finalStatus=SUCCEEDED,\
              memorySeconds=100,vcoreSeconds=10,preemptedMemorySeconds=0,preemptedVcoreSeconds=0,\
              preemptedAMContainers=0,preemptedNonAMContainers=0,preemptedResources=<memory:0\\, vCores:0>,\
-             applicationType=YARN,resourceSeconds=100 MB-seconds\\, 10 vcores-seconds,\
-             preemptedResourceSeconds=0 MB-seconds\\, 0 vcores-seconds,applicationTags=etl,applicationNodeLabel=,\
+             applicationType=YARN,resourceSeconds=100 MB-seconds\\, 10 vcore-seconds,\
+             preemptedResourceSeconds=0 MB-seconds\\, 0 vcore-seconds,applicationTags=etl,applicationNodeLabel=,\
              diagnostics=all done,totalAllocatedContainers=3",
             RM + 1_000,
             RM + 2_000,
@@ -61,7 +61,8 @@ fn an_application_from_submission_to_its_end() {
         rm.audit,
         [
             format!(
-                "USER=ada\tOPERATION=Submit Application Request\tTARGET=ClientRMService\tRESULT=SUCCESS\tAPPID={id}"
+                "USER=ada\tOPERATION=Submit Application Request\tTARGET=ClientRMService\tRESULT=SUCCESS\tAPPID={id}\t\
+                 QUEUENAME=default"
             ),
             format!(
                 "USER=ada\tOPERATION=Application Finished - Succeeded\tTARGET=RMAppManager\tRESULT=SUCCESS\tAPPID={id}"
@@ -91,7 +92,9 @@ fn an_am_that_fails_is_retried_until_the_maximum() {
     assert_eq!(rm.told(), ["RemoveAttempt", "AddAttempt"]);
     assert_eq!((rm.state(id), rm.attempt_state(attempt(id, 1))), (S::Accepted, A::Failed));
     let report = rm.attempt_report(attempt(id, 1));
-    assert_eq!((report.host.as_str(), report.rpc_port), ("", -1), "a dead AM is nowhere");
+    assert_eq!((report.host.as_str(), report.rpc_port), ("N/A", -1), "a dead AM is nowhere");
+    let urls = (report.tracking_url.as_str(), report.original_tracking_url.as_str());
+    assert_eq!(urls, ("N/A", "N/A"), "and not pointed at");
     assert!(report.diagnostics.contains("exited with exitCode: 13"), "{}", report.diagnostics);
     assert_eq!(rm.attempt_state(attempt(id, 2)), A::Scheduled);
     rm.start_am(attempt(id, 2));
@@ -109,7 +112,10 @@ fn an_am_that_fails_is_retried_until_the_maximum() {
     );
     assert_eq!(report.resource_usage.expect("usage").resource_seconds[0].seconds, 200, "of both attempts");
     let last = rm.audit.last().expect("a line");
-    assert!(last.contains("RESULT=FAILURE\tDESCRIPTION=Application application_"), "{last}");
+    let expected = format!(
+        "RESULT=FAILURE\tDESCRIPTION=App failed with state: FAILED\tPERMISSIONS=Application {id} failed 2 times"
+    );
+    assert!(last.contains(&expected), "{last}");
     assert_eq!(rm.manager.counters().attempts_failed, 2);
 }
 
@@ -179,6 +185,21 @@ fn a_silent_am_fails_and_is_stopped() {
     assert_eq!(rm.state(id), S::Accepted, "another follows");
     // Its container ends: no news.
     rm.end_am(first, -105);
+    assert_eq!(rm.manager.counters().impossible_pairs, 0);
+}
+
+/// An ApplicationMaster is watched from the order to launch it on. Its node said nothing of it for longer than that: the
+/// expiry was taken for impossible, and nobody watched the attempt any more if it was launched later.
+#[test]
+fn an_am_that_nobody_saw_launched_fails_when_it_expires() {
+    let mut rm = Rm::new();
+    let id = rm.submit(|context| context.max_app_attempts = 2);
+    let first = attempt(id, 1);
+    rm.allocate_am(first);
+    rm.event(ApplicationEvent::Expired { attempt_id: first });
+    assert_eq!(rm.attempt_state(first), A::Failed);
+    assert_eq!(rm.removal(), (false, true), "it may be launched yet");
+    assert_eq!(rm.state(id), S::Accepted, "another follows");
     assert_eq!(rm.manager.counters().impossible_pairs, 0);
 }
 

@@ -103,6 +103,13 @@ impl Engine {
         engine
     }
 
+    /// With YARN's defaults, and a node that has joined.
+    pub fn with_node(host: &str) -> (Self, TestNode) {
+        let (mut engine, mut node) = (Self::new(), node(host));
+        engine.join(&mut node);
+        (engine, node)
+    }
+
     /// Sends bytes and returns every answer.
     pub fn send_all(&mut self, frame: &[u8], stream: StreamRef, peer: PeerId) -> Vec<Reply> {
         let mut batch = FrameBatch::default();

@@ -20,7 +20,7 @@ use crate::peer::{PATIENCE, Peer, Pki};
 use crate::yarn::{Client, Master, Node, ask, submission, until};
 
 /// An application whose ApplicationMaster runs on `node` and has registered.
-async fn running(
+pub(crate) async fn running(
     cluster: &Cluster,
     pki: &Pki,
     client: &mut Client,

@@ -8,6 +8,9 @@ mod bad_input;
 mod cluster;
 mod faults;
 mod handshakes;
+mod masters;
 mod peer;
 mod process;
+#[path = "../common/submission.rs"]
+mod submission;
 mod yarn;

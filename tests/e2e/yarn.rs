@@ -87,31 +87,10 @@ pub(crate) async fn until(metrics: &Metrics, state: YarnApplicationState, count:
     }
 }
 
-/// What a plain application is submitted with: an AM of 1,024 MiB and a core in `root.default`.
+/// An application whose ApplicationMaster is tried once.
 pub(crate) fn submission(application_id: ApplicationId) -> ApplicationSubmissionContext {
-    ApplicationSubmissionContext {
-        application_id,
-        application_name: "e2e".to_owned(),
-        application_type: "TEST".to_owned(),
-        queue: "default".to_owned(),
-        priority: None,
-        am_container_spec: ContainerLaunchContext {
-            commands: vec!["run".to_owned()],
-            ..ContainerLaunchContext::default()
-        },
-        is_unmanaged_am: false,
-        cancel_tokens_when_complete: false,
-        max_app_attempts: 1,
-        resource: Some(Resource::new(1_024, 1)),
-        am_container_resource_requests: Vec::new(),
-        keep_containers_across_application_attempts: false,
-        application_tags: Vec::new(),
-        attempt_failures_validity_interval_ms: None,
-        node_label_expression: None,
-        application_timeouts: Vec::new(),
-        application_scheduling_properties: Vec::new(),
-        log_aggregation_context: None,
-    }
+    let max_app_attempts = 1;
+    ApplicationSubmissionContext { max_app_attempts, ..crate::submission::submission(application_id) }
 }
 
 /// A node that starts what it is told to, and ends containers when the test says so.

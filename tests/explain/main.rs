@@ -171,8 +171,14 @@ fn no_node_at_all() {
     cluster.schedule();
     assert_eq!(
         cluster.explain_at_most(1, 1).application_reason.as_deref(),
+        Some("not active: the cluster has no capacity")
+    );
+    cluster.submit_with(2, "u", "a", None, Some(1));
+    assert_eq!(
+        cluster.explain_at_most(2, 1).application_reason.as_deref(),
         Some("not active: the default partition has no capacity")
     );
+    cluster.remove(2);
     let node = cluster.node(4);
     cluster.event(NodeEvent { usability: Some(Usability::Decommissioning), ..NodeEvent::new(node) });
     cluster.schedule();
@@ -281,16 +287,25 @@ fn an_application_that_is_not_active_says_why() {
 #[test]
 fn an_application_master_that_does_not_come_is_said() {
     let mut cluster = Cluster::new(settings(queues()));
-    cluster.node(100);
+    cluster.node(5);
+    cluster.node(5);
     let app = cluster.submit(1, "u", "a");
-    cluster.ask(app, 1, 1);
-    cluster.scheduler.hold_grants(app, true);
-    cluster.schedule();
+    cluster.ask(app, 3, 3);
+    cluster.wait(0);
+    cluster.wait(300);
+    cluster.scheduler.hold_grants(cluster.now, app, true);
+    cluster.wait(200);
     let explained = cluster.explain_at_most(1, 1);
     let text =
         "its ApplicationMaster does not come for what it was granted: nothing more is placed until it does";
     assert_eq!(explained.application_reason.as_deref(), Some(text));
     assert_eq!(explained.pending[0].reason, PendingReason::ApplicationNotActive);
+    assert_eq!(explained.pending[0].since_ms, 200, "since it is held");
+    // What keeps it back afterwards does so since then.
+    cluster.scheduler.hold_grants(cluster.now, app, false);
+    cluster.wait(0);
+    cluster.wait(100);
+    assert_eq!((cluster.why(1).0, cluster.why(1).2), (PendingReason::NoFreeCapacity, 100));
 }
 
 #[test]

@@ -68,6 +68,10 @@ fn e24_an_application_moves_with_what_it_has() {
     assert_eq!(cluster.used(), [(6, 2), (0, 0), (0, 0), (0, 0), (6, 2)]);
     let after = cluster.usage(1);
     assert_eq!((after.used, after.reserved, after.pending), (before.used, before.reserved, before.pending));
+    // A move was counted at every queue above as well, root had three of the two.
+    let queues = cluster.queue_info("root", true, true).queues;
+    let submitted: Vec<u64> = queues.iter().map(|queue| queue.statistics.applications_submitted).collect();
+    assert_eq!(submitted, [2, 1, 1, 1, 2], "each queue counts who was ever in it");
     // What it waits for it gets there.
     for grant in cluster.grants.clone().iter().filter(|grant| grant.attempt == other) {
         cluster.release(grant.container_id);

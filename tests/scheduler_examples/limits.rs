@@ -125,13 +125,22 @@ fn e11_limits_of_applications_name_what_is_reached() {
     cluster.remove(3);
     cluster.submit_only(9, "u", "b", None).unwrap();
 
-    for (queue, expected) in [("nope", "unknown queue: nope"), ("root", "non-leaf queue: root")] {
+    let cases = [
+        ("nope", "unknown queue: nope; accepted are leaf queues"),
+        ("root", "non-leaf queue: root; accepted is a queue without children"),
+    ];
+    for (queue, expected) in cases {
         let mut cluster = Cluster::new(settings(queues.clone()));
         assert!(cluster.submit_only(1, "u", queue, None).unwrap_err().contains(expected));
     }
     queues.queues[1].state = QueueState::Stopped;
     let mut cluster = Cluster::new(settings(queues));
-    assert!(cluster.submit_only(1, "u", "a", None).unwrap_err().contains("root.a is STOPPED"));
+    assert!(
+        cluster
+            .submit_only(1, "u", "a", None)
+            .unwrap_err()
+            .contains("root.a is STOPPED, accepted is RUNNING")
+    );
 }
 
 #[test]
@@ -185,6 +194,26 @@ fn e17_head_of_line_keeps_its_room_from_later_applications_and_siblings() {
     assert!(order.contains(&a) && order.contains(&later) && order.contains(&b));
 }
 
+/// Story: after a restart the applications that ran came back before any node did. Their queue was given as an amount, which is
+/// no part of an empty cluster: at most 0 applications, and every one of them was rejected.
+#[test]
+fn a_queue_in_amounts_takes_applications_before_there_are_nodes() {
+    let mut queues = tree(&[("root.a", 25.0, 100.0), ("root.b", 75.0, 100.0)]);
+    queues.maximum_applications = 4;
+    for (index, gb) in [(1, 25), (2, 75)] {
+        let share = queues.queues[index].capacities.get_mut("").unwrap();
+        share.capacity = Capacity::Absolute(crate::cluster::size(gb, gb));
+    }
+    let mut cluster = Cluster::new(settings(queues));
+    for id in 1..=3 {
+        cluster.submit(id, "u", "a");
+    }
+    cluster.node(100);
+    let refused = cluster.submit_only(4, "u", "a", None).unwrap_err();
+    assert!(refused.contains("already has 3 applications of at most 1"), "a quarter of 4: {refused}");
+    assert_eq!(cluster.submit_only(5, "u", "b", None), Ok(()));
+}
+
 #[test]
 fn a_queue_is_never_over_its_maximum() {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 20.0, 35.0), ("root.b", 80.0, 100.0)])));
@@ -194,8 +223,6 @@ fn a_queue_is_never_over_its_maximum() {
     cluster.schedule();
     // 17 × 2 GB are 34 of 35: one more would be over.
     assert_eq!(cluster.used_gb(app), 34);
-    let absolute = Capacity::Absolute(crate::cluster::size(10, 10));
-    assert_ne!(absolute, Capacity::Percent(10.0));
 }
 
 /// Story: two applications in one queue; the first task of the first asked for 999,999 MB of a cluster of two nodes. It came

@@ -1,5 +1,6 @@
 //! Hosts, racks, blacklists and reservations: E12–E16.
 
+use heddle::engine::event::{NodeEvent, Resource};
 use heddle::engine::scheduler::face::{Place, ResourceScheduler};
 use heddle::engine::scheduler::message::Attempt;
 use heddle::engine::time::Duration;
@@ -19,6 +20,25 @@ fn ask(cluster: &mut Cluster, attempt: Attempt, rows: &[(Place<'_>, u32, bool)])
 
 fn nodes(cluster: &mut Cluster) -> Vec<NodeHandle> {
     cluster.schedule().into_iter().map(|granted| granted.node).collect()
+}
+
+/// While an ApplicationMaster does not come, its asks keep how far they look; they do not begin to wait again.
+#[test]
+fn an_ask_that_was_held_looks_as_far_as_before() {
+    let mut cluster = one_queue();
+    let app = cluster.submit(1, "u", "a");
+    cluster.node_on("r0", 10, 10);
+    ask(
+        &mut cluster,
+        app,
+        &[(Place::Host("n7"), 1, true), (Place::Rack("r7"), 1, true), (Place::Any, 1, true)],
+    );
+    assert!(nodes(&mut cluster).is_empty());
+    cluster.scheduler.hold_grants(cluster.now, app, true);
+    cluster.advance(Duration::from_secs(3_600));
+    assert!(nodes(&mut cluster).is_empty());
+    cluster.scheduler.hold_grants(cluster.now, app, false);
+    assert_eq!(nodes(&mut cluster).len(), 1, "its waits are over");
 }
 
 /// YARN gives an ask for any place one container per node heartbeat by default. Here all that fits is placed at once.
@@ -142,6 +162,33 @@ fn e15_a_held_node_is_given_up_when_another_has_room_first() {
     let new = cluster.node(10);
     assert_eq!(nodes(&mut cluster), [new, new]);
     assert_eq!((cluster.used_gb(large), cluster.scheduler.totals().reserved_containers), (6, 0));
+}
+
+/// A node was held, the cluster became smaller than what its queue had, and then another node came with room. A held node
+/// given up for a container leaves the queue's sum as it is, so its maximum was not looked at: the queue, already over it,
+/// was given one container more.
+#[test]
+fn e15_a_queue_over_its_maximum_gets_nothing_for_a_held_node() {
+    let mut cluster = one_queue();
+    let first = [cluster.node(10), cluster.node(10), cluster.node(10)];
+    let small = cluster.submit(1, "u", "a");
+    cluster.ask(small, 4, 6);
+    let held: Vec<_> = cluster.schedule().into_iter().map(|granted| granted.container_id).collect();
+    cluster.run_all();
+    let large = cluster.submit(2, "v", "a");
+    cluster.ask(large, 6, 1);
+    cluster.ask(small, 4, 1);
+    cluster.schedule();
+    let shrunk = Resource { memory_mb: 0, virtual_cores: 10, ..Resource::default() };
+    for node in &first[1..] {
+        cluster.event(NodeEvent { capability: Some(shrunk.clone()), ..NodeEvent::new(*node) });
+    }
+    assert_eq!(cluster.scheduler.totals().reserved_containers, 1, "the first is held");
+    cluster.node(10);
+    assert!(nodes(&mut cluster).is_empty(), "the queue has 24 of 20 GB");
+    held.iter().take(3).for_each(|container| cluster.finish(*container));
+    cluster.schedule();
+    assert_eq!(cluster.used_gb(large), 6, "of 20 GB 12 were left in use");
 }
 
 /// A stream of small asks never lets 8 GB come together on one of two nodes by itself: first the bound keeps the later

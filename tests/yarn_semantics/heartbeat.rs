@@ -7,9 +7,7 @@ use super::*;
 
 #[test]
 fn heartbeat_1_of_a_node_that_is_not_valid_is_shut_down() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     set_lists(&mut engine, lists(&[], &["a"]), DecommissionMode::Normal);
     assert_eq!(engine.state("a"), NodeState::Decommissioned);
     let answer = engine.beat(&mut a);
@@ -31,9 +29,7 @@ fn heartbeat_2_of_an_unknown_node_is_resynced_with_a_slot() {
 
 #[test]
 fn heartbeat_3_pings_even_when_it_is_a_duplicate() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, a) = Engine::with_node("a");
     let duplicate = TestNode { beat: NodeHeartbeatRequest { response_id: 0, ..a.beat.clone() }, ..a.clone() };
     for _ in 0..700 {
         engine.pass(SECOND);
@@ -62,9 +58,7 @@ fn heartbeat_6_of_a_drained_node_is_answered_shutdown_at_once() {
 
 #[test]
 fn heartbeat_10_sends_the_next_keys_while_a_rollover_is_pending() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     let key = |id: u32| Some((id, Box::from([3; 8])));
     engine.command(ShardCommand::SetMasterKeys {
         container_token: KeyPair { current: key(1), next: key(2) },
@@ -85,9 +79,7 @@ fn heartbeat_10_sends_the_next_keys_while_a_rollover_is_pending() {
 
 #[test]
 fn heartbeat_15_tells_a_changed_capability_once() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     engine.events();
     let capability =
         heddle::engine::event::Resource { memory_mb: 2_048, virtual_cores: 2, ..Default::default() };
@@ -103,9 +95,7 @@ fn heartbeat_15_tells_a_changed_capability_once() {
 
 #[test]
 fn orders_caused_by_a_status_reach_the_node_one_beat_later() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     assert!(engine.beat(&mut a).commands.is_none());
     engine.order(&a, NodeOrder::CleanupContainer(container(1, 1)));
@@ -126,9 +116,7 @@ fn response_id_starts_at_zero_and_counts() {
 
 #[test]
 fn response_id_of_the_beat_before_gets_the_stored_answer_unchanged() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     // A fixed answer.
     let before = a.clone();
     let first = engine.beat_raw(&a);
@@ -149,9 +137,7 @@ fn response_id_of_the_beat_before_gets_the_stored_answer_unchanged() {
 
 #[test]
 fn response_id_duplicate_processes_nothing() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     let mut before = a.clone();
     engine.beat(&mut a);
     engine.events();
@@ -207,9 +193,7 @@ fn interval_scaling_follows_the_node_against_the_cluster() {
 
 #[test]
 fn a_busy_shard_lengthens_the_interval_it_tells() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     for _ in 0..30 {
         engine.now = engine.now + SECOND;
         engine.shard.handle_tick(engine.now, 990, &mut engine.out);
@@ -219,9 +203,7 @@ fn a_busy_shard_lengthens_the_interval_it_tells() {
 
 #[test]
 fn beats_are_led_to_the_node_s_phase() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     engine.pass(Duration::from_millis(617));
     let mut phase = 0;
     for _ in 0..5 {

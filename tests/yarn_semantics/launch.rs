@@ -39,9 +39,7 @@ fn order(launch: LaunchOrder) -> NodeOrder {
 
 #[test]
 fn a_launch_is_carried_with_everything_and_repeated_until_acknowledged() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     engine.order(&a, NodeOrder::CleanupContainer(container(1, 9)));
     engine.order(&a, order(launch(1, 100)));
     for _ in 0..2 {
@@ -62,9 +60,7 @@ fn a_launch_is_carried_with_everything_and_repeated_until_acknowledged() {
 
 #[test]
 fn an_urgent_launch_is_pushed() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, a) = Engine::with_node("a");
     engine.order_of(NodeCommand { node: a.handle(), order: order(launch(1, 10)), is_urgent: true });
     let pushes = engine.pushes();
     assert_eq!(pushes.len(), 1);
@@ -73,9 +69,7 @@ fn an_urgent_launch_is_pushed() {
 
 #[test]
 fn launches_beyond_an_answer_follow_with_the_next() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     for id in 1..=5 {
         engine.order(&a, order(launch(id, 60_000)));
     }
@@ -94,9 +88,7 @@ fn launches_beyond_an_answer_follow_with_the_next() {
 /// A node that does not acknowledge cannot make the shard keep contexts without end.
 #[test]
 fn the_launch_beyond_the_node_s_bound_is_handed_back() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     for id in 1..=256 {
         engine.order(&a, order(launch(id, 10)));
     }
@@ -111,9 +103,7 @@ fn the_launch_beyond_the_node_s_bound_is_handed_back() {
 
 #[test]
 fn a_context_that_is_none_or_too_large_is_not_sent() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     let bad = [
         LaunchOrder { launch_context: Box::new([]), ..launch(1, 10) },
         LaunchOrder { launch_context: vec![0xff; 100].into(), ..launch(1, 10) },
@@ -128,9 +118,7 @@ fn a_context_that_is_none_or_too_large_is_not_sent() {
 
 #[test]
 fn a_launch_is_for_running_nodes_and_those_that_are_emptied() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     engine.beat(&mut a);
     decommission(&mut engine, "a", DecommissionType::Graceful, None);
@@ -149,9 +137,7 @@ fn a_launch_is_for_running_nodes_and_those_that_are_emptied() {
 /// The answer to a launch may be lost together with the connection. What the node says it has is not launched again.
 #[test]
 fn after_a_reconnect_only_what_the_node_does_not_have_is_launched() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     engine.order(&a, order(launch(1, 10)));
     engine.order(&a, order(launch(2, 10)));
     assert_eq!(engine.beat(&mut a).commands.unwrap().containers_to_launch.len(), 2);
@@ -165,9 +151,7 @@ fn after_a_reconnect_only_what_the_node_does_not_have_is_launched() {
 
 #[test]
 fn the_scheduler_hears_of_labels_that_change() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     let labels = |names: &[&str]| {
         let label = |name: &&str| NodeLabel { name: (*name).to_owned(), is_exclusive: true };
         Some(names.iter().map(label).collect::<Vec<_>>())

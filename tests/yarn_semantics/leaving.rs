@@ -27,9 +27,7 @@ fn decommission_normal_spares_nodes_being_emptied_and_forceful_does_not() {
 
 #[test]
 fn decommission_graceful_lists_what_blocks_it_and_ends_at_the_deadline() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     a.details().keep_alive_applications = vec![application(2)];
     engine.beat(&mut a);
@@ -73,9 +71,7 @@ fn decommission_graceful_waits_for_applications_unless_told_otherwise() {
 
 #[test]
 fn decommission_graceful_of_an_empty_node_ends_with_its_next_beat() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     decommission(&mut engine, "a", DecommissionType::Graceful, None);
     assert_eq!(engine.beat(&mut a).node_action, NodeAction::Shutdown);
     assert_eq!(engine.state("a"), NodeState::Decommissioned);
@@ -121,9 +117,7 @@ fn recommission_by_list_brings_back_what_the_lists_sent_away() {
 
 #[test]
 fn a_decommissioned_host_that_is_valid_again_registers_again() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     set_lists(&mut engine, lists(&[], &["a"]), DecommissionMode::Normal);
     assert_eq!(engine.register(&mut a).node_action, NodeAction::Shutdown);
     set_lists(&mut engine, lists(&[], &[]), DecommissionMode::Normal);
@@ -262,9 +256,7 @@ fn liveliness_brake_gives_up_at_its_limit() {
 
 #[test]
 fn liveliness_forgives_a_jump_of_the_clock() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     engine.now = engine.now + Duration::from_secs(10_000);
     engine.tick();
     engine.pass(Duration::from_secs(20));
@@ -277,9 +269,7 @@ fn liveliness_forgives_a_jump_of_the_clock() {
 
 #[test]
 fn liveliness_does_not_believe_a_clock_that_goes_back() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     engine.pass(Duration::from_secs(100));
     let before = engine.now;
     engine.now = engine.now - Duration::from_secs(50);

@@ -7,9 +7,7 @@ use super::*;
 
 #[test]
 fn a_foreign_peer_is_refused_and_harms_nobody() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     let mut thief = a.clone();
     thief.peer = PeerId(666);
     thief.beat.response_id = 77;
@@ -138,9 +136,7 @@ fn metrics_count_nodes_and_sum_capability() {
 fn a_batch_stops_where_the_answers_are_full_and_goes_on_from_there() {
     use heddle::engine::batch::{AnswerBatch, FrameBatch};
     use heddle::engine::shard::ANSWERS_SIZE_MAX;
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, a) = Engine::with_node("a");
     let frame = engine.frame(a.handle().0, &a.beat);
     let mut batch = FrameBatch::default();
     let count = ANSWERS_SIZE_MAX / 64;

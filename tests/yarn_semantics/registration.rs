@@ -30,9 +30,7 @@ fn register_check_3_include_and_exclude_lists() {
 
 #[test]
 fn register_check_3_exempts_a_decommissioning_node() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     engine.beat(&mut a);
     set_lists(&mut engine, lists(&[], &["a"]), DecommissionMode::Graceful(None));
@@ -165,9 +163,7 @@ fn register_unhealthy_starts_unhealthy() {
 
 #[test]
 fn register_returning_from_lost_does_not_hand_over_its_containers() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     let survivor = container(1, 1);
     a.launch(survivor);
     engine.beat(&mut a);
@@ -191,9 +187,7 @@ fn register_returning_from_lost_does_not_hand_over_its_containers() {
 
 #[test]
 fn register_present_without_applications_and_other_http_port_replaces_the_record() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     engine.beat(&mut a);
     engine.events();
@@ -210,9 +204,7 @@ fn register_present_without_applications_and_other_http_port_replaces_the_record
 
 #[test]
 fn register_present_without_applications_is_removed_and_added_again() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     engine.beat(&mut a);
     engine.events();
@@ -230,9 +222,7 @@ fn register_present_without_applications_is_removed_and_added_again() {
 
 #[test]
 fn register_present_with_applications_keeps_containers_and_adopts_capability_and_port() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     let (kept, gone, new) = (container(1, 1), container(1, 2), container(1, 3));
     a.launch(kept);
     a.launch(gone);
@@ -272,9 +262,7 @@ fn a_capability_changed_before_the_first_poll_is_in_the_event() {
 
 #[test]
 fn register_present_decommissioning_without_applications_is_decommissioned() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     engine.beat(&mut a);
     decommission(&mut engine, "a", DecommissionType::Graceful, None);
@@ -287,9 +275,7 @@ fn register_present_decommissioning_without_applications_is_decommissioned() {
 
 #[test]
 fn register_with_another_port_is_another_node() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, _) = Engine::with_node("a");
     let mut other = NodeBuilder::new("a").registering(|it| it.node_id.port = 1_234).build();
     engine.join(&mut other);
     assert_eq!(engine.count(NodeState::Running), 2);
@@ -299,9 +285,7 @@ fn register_with_another_port_is_another_node() {
 
 #[test]
 fn register_makes_the_handle_before_it_dead() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     let before = a.clone();
     engine.join(&mut a);
     assert_eq!(engine.beat_raw(&before).heartbeat().node_action, NodeAction::Resync);
@@ -357,9 +341,7 @@ fn labels_are_refused_where_they_are_set_centrally() {
 
 #[test]
 fn unregister_shuts_the_node_down() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, a) = Engine::with_node("a");
     engine.events();
     assert!(unregister(&mut engine, &a));
     assert_eq!(engine.state("a"), NodeState::Shutdown);

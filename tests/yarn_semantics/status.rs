@@ -11,9 +11,7 @@ use super::*;
 
 #[test]
 fn status_3_running_is_launched_once() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     engine.events();
     a.launch(container(1, 1));
     engine.beat(&mut a);
@@ -27,9 +25,7 @@ fn status_3_running_is_launched_once() {
 
 #[test]
 fn status_4_complete_is_told_once_until_the_node_has_forgotten_it() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     engine.beat(&mut a);
     engine.events();
@@ -53,9 +49,7 @@ fn status_4_complete_is_told_once_until_the_node_has_forgotten_it() {
 
 #[test]
 fn status_4_complete_without_running_before_is_told_too() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     engine.events();
     a.beat.container_statuses = vec![status(container(1, 1), ContainerState::Complete)];
     assert!(!engine.beat(&mut a).is_full_report_requested);
@@ -65,9 +59,7 @@ fn status_4_complete_without_running_before_is_told_too() {
 
 #[test]
 fn status_5_running_but_not_reported_is_completed_with_minus_100() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     let (stays, vanishes) = (container(1, 1), container(1, 2));
     a.launch(stays);
     a.launch(vanishes);
@@ -87,9 +79,7 @@ fn status_5_running_but_not_reported_is_completed_with_minus_100() {
 
 #[test]
 fn a_full_report_may_go_over_several_beats() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     for id in 1..=4 {
         a.launch(container(1, id));
     }
@@ -109,9 +99,7 @@ fn a_full_report_may_go_over_several_beats() {
 /// applied after launches the scheduler would have taken it for dead while it ran. Found by the folding property.
 #[test]
 fn a_container_that_comes_back_after_its_end_was_told_is_live() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     engine.beat(&mut a);
     engine.events();
@@ -155,9 +143,7 @@ fn completions_the_scheduler_does_not_take_in_are_bounded() {
 
 #[test]
 fn one_event_is_outstanding_per_node_and_grows() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     for id in 1..=10 {
         a.launch(container(1, id));
         engine.beat(&mut a);
@@ -169,9 +155,7 @@ fn one_event_is_outstanding_per_node_and_grows() {
 
 #[test]
 fn unhealthy_is_interrupted_and_statuses_are_ignored_until_it_recovers() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     engine.beat(&mut a);
     engine.events();
@@ -204,9 +188,7 @@ fn unhealthy_is_interrupted_and_statuses_are_ignored_until_it_recovers() {
 
 #[test]
 fn decommissioning_stays_decommissioning_when_unhealthy() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     engine.beat(&mut a);
     decommission(&mut engine, "a", DecommissionType::Graceful, None);
@@ -217,9 +199,7 @@ fn decommissioning_stays_decommissioning_when_unhealthy() {
 
 #[test]
 fn increased_containers_are_passed_on_once() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     engine.beat(&mut a);
     engine.events();
@@ -236,9 +216,7 @@ fn increased_containers_are_passed_on_once() {
 
 #[test]
 fn more_containers_than_a_node_may_have_are_refused_by_name() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     for chunk in 0..8_u64 {
         for id in 1..=1_024 {
             a.launch(container(1, chunk * 1_024 + id));
@@ -257,9 +235,7 @@ fn more_containers_than_a_node_may_have_are_refused_by_name() {
 
 #[test]
 fn orders_are_repeated_until_acknowledged() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     engine.order(&a, NodeOrder::CleanupContainer(container(1, 1)));
     engine.order(&a, NodeOrder::SignalContainer(container(1, 2), SignalContainerCommand::GracefulShutdown));
     for _ in 0..3 {
@@ -277,9 +253,7 @@ fn orders_are_repeated_until_acknowledged() {
 
 #[test]
 fn orders_beyond_an_answer_follow_with_the_next() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     for id in 1..=600 {
         engine.order(&a, NodeOrder::CleanupContainer(container(1, id)));
     }
@@ -292,9 +266,7 @@ fn orders_beyond_an_answer_follow_with_the_next() {
 
 #[test]
 fn an_order_beyond_the_node_s_list_is_handed_back() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, a) = Engine::with_node("a");
     for id in 1..=8_192 {
         engine.order(&a, NodeOrder::CleanupContainer(container(1, id)));
     }
@@ -306,9 +278,7 @@ fn an_order_beyond_the_node_s_list_is_handed_back() {
 
 #[test]
 fn an_acknowledgement_of_what_was_never_sent_takes_only_what_was() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     engine.order(&a, NodeOrder::CleanupContainer(container(1, 1)));
     a.beat.acknowledged_command = u32::MAX;
     assert!(engine.beat(&mut a).commands.is_some(), "not sent yet, so not acknowledged");
@@ -316,9 +286,7 @@ fn an_acknowledgement_of_what_was_never_sent_takes_only_what_was() {
 
 #[test]
 fn urgent_orders_are_pushed_to_the_stream_of_the_last_beat() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.stream = StreamRef::new(0, 4_711, 2);
     engine.beat(&mut a);
     for id in 1..=3 {
@@ -341,9 +309,7 @@ fn urgent_orders_are_pushed_to_the_stream_of_the_last_beat() {
 
 #[test]
 fn orders_for_an_ended_registration_are_dropped_and_counted() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     let old = a.clone();
     engine.join(&mut a);
     engine.order(&old, NodeOrder::CleanupContainer(container(1, 1)));
@@ -355,9 +321,7 @@ fn orders_for_an_ended_registration_are_dropped_and_counted() {
 
 #[test]
 fn orders_for_a_node_that_reconnected_with_its_containers_still_hold() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     engine.beat(&mut a);
     engine.order(&a, NodeOrder::CleanupContainer(container(1, 1)));
@@ -374,9 +338,7 @@ fn orders_for_a_node_that_reconnected_with_its_containers_still_hold() {
 
 #[test]
 fn an_order_the_state_has_no_row_for_is_counted_and_dropped() {
-    let mut engine = Engine::new();
-    let mut a = node("a");
-    engine.join(&mut a);
+    let (mut engine, mut a) = Engine::with_node("a");
     a.launch(container(1, 1));
     engine.beat(&mut a);
     decommission(&mut engine, "a", DecommissionType::Graceful, None);

@@ -577,7 +577,8 @@ impl AmFleet {
             AmPace::Max => now_us.saturating_add(CLOSED_LOOP_POLL_US),
             AmPace::OnNews { .. } if am.has_news() => now_us,
             AmPace::OnNews { idle_us } => {
-                let mut at_us = now_us.saturating_add(idle_us.max(1));
+                // From its own last call: what it is pushed does not tell the ResourceManager that it lives.
+                let mut at_us = am.sent_us.saturating_add(idle_us).max(now_us.saturating_add(1));
                 if let Some(unlock_us) = am.unlock_us {
                     at_us = at_us.min(unlock_us.max(now_us));
                 }

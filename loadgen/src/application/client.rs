@@ -5,16 +5,17 @@
 //! Invariants: an application is submitted once, under one id; at most one request about it is out; what is not answered is
 //! repeated as it was.
 
+mod look;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use heddle_wire::application_client::{
     GetApplicationReportRequest, GetApplicationReportResponse, GetNewApplicationRequest,
-    GetNewApplicationResponse, GetQueueInfoRequest, GetQueueInfoResponse, KillApplicationRequest,
-    KillApplicationResponse, SubmitApplicationRequest,
+    GetNewApplicationResponse, KillApplicationRequest, KillApplicationResponse, SubmitApplicationRequest,
 };
 use heddle_wire::frame::Frame;
-use heddle_wire::limits::{APPLICATION_NAME_MAX, APPLICATION_TAGS_MAX, QUEUES_PER_PAGE_MAX};
+use heddle_wire::limits::{APPLICATION_NAME_MAX, APPLICATION_TAGS_MAX};
 use heddle_wire::record::{
     ApplicationId, ApplicationReport, ApplicationSubmissionContext, ApplicationTimeoutRequest,
     ApplicationTimeoutType, ContainerLaunchContext, StringPair, YarnApplicationState,
@@ -24,12 +25,8 @@ use heddle_wire::{Flags, Opcode, RejectCode, decode, message, write_frame};
 use crate::workload::ApplicationSpec;
 
 use super::{APPLICATION_VARIABLE, Launched};
-
-/// Marks the correlation id of a look at the queues.
-const QUEUES: u64 = 1 << 63;
-
-/// Most samples of the queues; past it every second one is dropped and the next ones are taken half as often.
-const SAMPLES_MAX: usize = 600;
+use look::{Look, QUEUES};
+pub use look::{QueueSample, QueueShare};
 
 /// Watching costs at most one request per application and so long times the applications that live: 2,000 a second.
 const POLL_PER_LIVE_US: u64 = 500;
@@ -112,31 +109,6 @@ impl ClientCounters {
     }
 }
 
-/// The queues at one moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct QueueSample {
-    /// When it was asked for.
-    pub at_us: u64,
-    /// Of every queue, parents before children: path, is a leaf, guaranteed share of the cluster, used share, containers
-    /// wanted.
-    pub queues: Vec<QueueShare>,
-}
-
-/// A queue at one moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct QueueShare {
-    /// Its path.
-    pub path: Arc<str>,
-    /// It holds applications.
-    pub is_leaf: bool,
-    /// Guaranteed share of the cluster.
-    pub guaranteed: f32,
-    /// Used share of the cluster.
-    pub used: f32,
-    /// Containers wanted and not granted.
-    pub pending: u64,
-}
-
 /// How far an application is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -157,20 +129,6 @@ struct Row {
     expected: u64,
     at_us: Option<u64>,
     id: ApplicationId,
-}
-
-/// The look at the queues that is under way.
-#[derive(Clone, Debug, Default)]
-struct Look {
-    is_awaiting: bool,
-    expected: u64,
-    next_us: u64,
-    every_us: u64,
-    start: u32,
-    sample: Vec<QueueShare>,
-    began_us: u64,
-    /// The queues are not told; it is not asked again.
-    is_refused: bool,
 }
 
 /// The clients of a run. See the module.
@@ -212,7 +170,7 @@ impl SimulatedClient {
             at_us: None,
             id: ApplicationId { cluster_timestamp: 0, id: 0 },
         };
-        let look = Look { every_us: spec.queues_us, ..Look::default() };
+        let look = Look::new(spec.queues_us);
         Self {
             rows: vec![row; spec.applications.len()],
             users,
@@ -304,7 +262,7 @@ impl SimulatedClient {
     pub const fn begin(&mut self, now_us: u64) {
         if self.began_us.is_none() {
             self.began_us = Some(now_us);
-            self.look.next_us = now_us;
+            self.look.begin(now_us);
         }
     }
 
@@ -349,7 +307,7 @@ impl SimulatedClient {
         let began_us = self.began_us?;
         let next = self.spec.applications.get(self.next);
         let submit_us = next.map(|spec| began_us.saturating_add(spec.submit_ms.saturating_mul(1_000)));
-        let look_us = (self.look.every_us > 0 && !self.look.is_refused).then_some(self.look.next_us);
+        let look_us = self.look.next_us();
         [submit_us, self.agenda.first().map(|entry| entry.0), look_us].into_iter().flatten().min()
     }
 
@@ -388,30 +346,6 @@ impl SimulatedClient {
             }
         }
         self.schedule(application, Some(now_us.saturating_add(self.spec.retry_after_us)));
-        true
-    }
-
-    /// Writes the next page of a look at the queues when it is time. False when it is not.
-    pub fn write_look(&mut self, now_us: u64, out: &mut Vec<u8>) -> bool {
-        let look = &mut self.look;
-        if look.every_us == 0 || look.is_refused || self.began_us.is_none() || now_us < look.next_us {
-            return false;
-        }
-        if look.start == 0 && !look.is_awaiting {
-            look.began_us = now_us;
-        }
-        self.serial = self.serial.wrapping_add(1) & 0x7fff_ffff;
-        look.expected = QUEUES | u64::from(self.serial);
-        look.is_awaiting = true;
-        look.next_us = now_us.saturating_add(self.spec.retry_after_us);
-        let request = GetQueueInfoRequest {
-            queue_name: "root".to_owned(),
-            include_child_queues: true,
-            is_recursive: true,
-            start: look.start,
-            limit: QUEUES_PER_PAGE_MAX,
-        };
-        write_frame(out, Flags::REQUEST, look.expected, 0, &request);
         true
     }
 
@@ -586,60 +520,6 @@ impl SimulatedClient {
             // The ResourceManager does not know it: it was restarted, or has forgotten applications that ended.
             Stage::Watching | Stage::Killing => self.end(application, Ended::Killed),
             Stage::Planned | Stage::Ended => {}
-        }
-    }
-
-    fn handle_look(&mut self, now_us: u64, frame: &Frame<'_>) {
-        if !self.look.is_awaiting || self.look.expected != frame.header.correlation_id {
-            return;
-        }
-        self.look.is_awaiting = false;
-        if frame.header.flags.is_reject() {
-            if let Ok(reject) = message::decode_reject(frame.header.opcode, frame.body()) {
-                let can_help = RejectCode::from_number(reject.code).is_some_and(RejectCode::is_retryable);
-                self.look.is_refused = !can_help;
-                self.counters.note(&reject.message);
-            }
-            (self.look.start, self.look.next_us) = (0, now_us.saturating_add(WAIT_US));
-            self.look.sample.clear();
-            return;
-        }
-        let Ok(answer) = decode::<GetQueueInfoResponse>(frame.body()) else {
-            self.counters.unexpected += 1;
-            return;
-        };
-        let paths = self.samples.last().map(|sample| sample.queues.as_slice()).unwrap_or_default();
-        for queue in &answer.queues {
-            let shares = queue.configurations.iter().find(|shares| shares.partition_name.is_empty());
-            let known = paths.get(self.look.sample.len()).filter(|known| *known.path == *queue.queue_path);
-            self.look.sample.push(QueueShare {
-                path: known.map_or_else(|| queue.queue_path.as_str().into(), |known| Arc::clone(&known.path)),
-                is_leaf: queue.is_leaf,
-                guaranteed: shares.map_or(0.0, |shares| shares.absolute_capacity),
-                used: shares.map_or(0.0, |shares| shares.absolute_used_capacity),
-                pending: queue.statistics.pending_containers,
-            });
-        }
-        match answer.next {
-            // A page that does not get on would be asked for for ever.
-            Some(next) if next > self.look.start => {
-                self.look.start = next;
-                self.look.next_us = now_us;
-            }
-            _ => {
-                let queues = core::mem::take(&mut self.look.sample);
-                self.samples.push(QueueSample { at_us: self.look.began_us, queues });
-                self.look.start = 0;
-                if self.samples.len() > SAMPLES_MAX {
-                    let mut keep = false;
-                    self.samples.retain(|_| {
-                        keep = !keep;
-                        keep
-                    });
-                    self.look.every_us = self.look.every_us.saturating_mul(2);
-                }
-                self.look.next_us = self.look.began_us.saturating_add(self.look.every_us).max(now_us);
-            }
         }
     }
 

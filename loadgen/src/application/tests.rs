@@ -308,6 +308,19 @@ fn cancels_voids_and_repeats_do_occur_in_these_tests() {
     assert_eq!(unwanted, 0, "asks are lowered in the call that says so");
 }
 
+/// Every push put the next call off, so that one who is pushed to often enough was silent until it was taken for gone.
+#[test]
+fn who_is_pushed_to_calls_all_the_same() {
+    const IDLE_US: u64 = 1_000_000;
+    let pace = AmPace::OnNews { idle_us: IDLE_US };
+    let shape = Shape { per_node: 2, pace, cancel_ppm: 0, break_ppm: 0, seed: 3 };
+    let mut world = World::new(vec![application(0, 200, 1)], &shape);
+    world.run_until_done(200_000);
+    let (counters, idles) = (world.ams.counters(), world.now_us / IDLE_US);
+    assert!(counters.pushes > 2 * idles && idles > 10, "{} pushes, {idles}", counters.pushes);
+    assert!(counters.allocates_sent > idles / 2, "{} in {idles}", counters.allocates_sent);
+}
+
 #[test]
 fn the_same_seed_sends_the_same_bytes() {
     let run = |seed| {

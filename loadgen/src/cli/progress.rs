@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
 use super::output;
-use crate::driver::Progress;
+use crate::driver::{Progress, SoFar};
 
 /// Between lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -70,14 +70,17 @@ impl Progress for Shown {
         self.show("coming up", u64::from(registered), u64::from(nodes), &text);
     }
 
-    fn measure(&mut self, elapsed: Duration, duration: Duration, rate: f64, registered: u32) {
+    fn measure(&mut self, so_far: &SoFar) {
         if self.stage != "measuring" {
-            self.measured_from =
-                Some((Timestamp::now() - jiff::SignedDuration::try_from(elapsed).unwrap_or_default()).into());
+            let elapsed = jiff::SignedDuration::try_from(so_far.elapsed).unwrap_or_default();
+            self.measured_from = Some((Timestamp::now() - elapsed).into());
         }
-        let (elapsed_s, duration_s) = (elapsed.as_secs_f64(), duration.as_secs_f64());
-        let text = format!("{elapsed_s:.0} of {duration_s:.0} s, {rate:.0} beats/s, {registered} nodes");
-        self.show("measuring", elapsed.as_millis() as u64, duration.as_millis() as u64, &text);
+        // A run that is over when its applications are is as far as they are.
+        let (position, length) = match (so_far.duration, so_far.applications) {
+            (Some(duration), _) => (so_far.elapsed.as_millis() as u64, duration.as_millis() as u64),
+            (None, of) => of.unwrap_or((0, 1)),
+        };
+        self.show("measuring", position, length, &text_of(so_far));
     }
 
     fn note(&mut self, text: &str) {
@@ -85,5 +88,41 @@ impl Progress for Shown {
             Some(bar) => bar.println(text),
             None => output::say(text),
         }
+    }
+}
+
+/// A line about how far a measurement is.
+fn text_of(so_far: &SoFar) -> String {
+    use core::fmt::Write as _;
+    let mut text = format!("{:.0}", so_far.elapsed.as_secs_f64());
+    let _ = match so_far.duration {
+        Some(duration) => write!(text, " of {:.0} s", duration.as_secs_f64()),
+        None => write!(text, " s"),
+    };
+    if let Some((ended, all)) = so_far.applications {
+        let _ =
+            write!(text, ", {ended} of {all} applications ended, {:.0} grants/s", so_far.grants_per_second);
+    }
+    let _ = write!(text, ", {:.0} beats/s, {} nodes", so_far.beats_per_second, so_far.registered);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_until_its_end_names_no_end() {
+        let mut so_far = SoFar {
+            elapsed: Duration::from_secs(12),
+            duration: Some(Duration::from_secs(60)),
+            applications: None,
+            beats_per_second: 9_999.6,
+            grants_per_second: 0.0,
+            registered: 7,
+        };
+        assert_eq!(text_of(&so_far), "12 of 60 s, 10000 beats/s, 7 nodes");
+        (so_far.duration, so_far.applications) = (None, Some((3, 5)));
+        assert_eq!(text_of(&so_far), "12 s, 3 of 5 applications ended, 0 grants/s, 10000 beats/s, 7 nodes");
     }
 }

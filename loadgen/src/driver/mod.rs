@@ -9,6 +9,8 @@ mod applications;
 mod control;
 mod faults;
 mod link;
+mod outcome;
+mod plan;
 pub mod quic;
 mod recorder;
 mod sampler;
@@ -23,17 +25,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use heddle::pki::{Identity, PkiError};
 use thiserror::Error;
 
-use crate::fleet::{APPLICATION_NODES, Capacities, FleetCounters, FleetSpec, Pace};
+use crate::fleet::{Capacities, FleetCounters};
 use crate::proc;
 pub use applications::{ApplicationLoad, ApplicationsOutcome};
-use applications::{ApplicationPlan, Mailboxes};
 use control::{Control, Stage, Status};
-use faults::Victims;
 pub use faults::{Fault, Interval, ScriptError, parse_duration, parse_kill, parse_pause};
+pub use outcome::{Restart, RunOutcome, Sample};
+use plan::{add_applications, plans, slice_of};
 pub use recorder::{ApplicationSeries, LATENCY_US_MAX, Series, Slice, latency_histogram};
 use sampler::Sampler;
 pub(crate) use sampler::{memory, memory_at_rest};
@@ -47,15 +48,6 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// A ramp that gets no further for this long is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
-
-/// A path without a sign of life for this long is made again.
-const DEAD_AFTER: Duration = Duration::from_secs(5);
-
-/// The same in runs in which the ResourceManager is killed: the time to be back should not be ours.
-const DEAD_AFTER_KILL: Duration = Duration::from_secs(2);
-
-/// Most slices of a run that have a histogram of their own.
-const SLICES_MAX: u64 = 600;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -125,104 +117,31 @@ pub trait Target {
     fn ended(&mut self) -> Option<String>;
 }
 
+/// How far a measurement is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SoFar {
+    /// Since it began.
+    pub elapsed: Duration,
+    /// How long it takes; `None` = until every application has ended.
+    pub duration: Option<Duration>,
+    /// Applications that ended, of how many; `None` in a run without.
+    pub applications: Option<(u64, u64)>,
+    /// In the last second.
+    pub beats_per_second: f64,
+    /// In the last second.
+    pub grants_per_second: f64,
+    /// Nodes registered.
+    pub registered: u32,
+}
+
 /// Who hears how far a run is.
 pub trait Progress {
     /// Nodes connect and register.
     fn ramp(&mut self, connected: u32, registered: u32, nodes: u32);
-    /// The measurement is `elapsed` of `duration` in.
-    fn measure(&mut self, elapsed: Duration, duration: Duration, beats_per_second: f64, registered: u32);
+    /// The measurement goes on; about once a second.
+    fn measure(&mut self, so_far: &SoFar);
     /// Something worth a line.
     fn note(&mut self, text: &str);
-}
-
-/// One second of what the main thread saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Sample {
-    /// Seconds since the measurement began.
-    pub at_s: f64,
-    /// Beats answered per second.
-    pub beats_per_second: f64,
-    /// Cores the ResourceManager used.
-    pub server_cores: f64,
-    /// Cores the load generator used.
-    pub client_cores: f64,
-    /// Nodes registered.
-    pub registered: u32,
-    /// Grants per second.
-    pub grants_per_second: f64,
-    /// ApplicationMasters that live.
-    pub masters: u32,
-}
-
-/// A kill of the ResourceManager.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Restart {
-    /// When, from the start of the measurement.
-    pub at: Duration,
-    /// Until every node was registered again; `None` = not all came back in the run.
-    pub all_back: Option<Duration>,
-}
-
-/// What a run measured.
-#[derive(Debug)]
-pub struct RunOutcome {
-    /// What happened to the fleet, from the first connection on.
-    pub counters: FleetCounters,
-    /// Latencies from the planned send time.
-    pub latencies: Histogram<u64>,
-    /// The same per slice of [`RunOutcome::slice`].
-    pub slices: Vec<Slice>,
-    /// Length of a slice.
-    pub slice: Duration,
-    /// Beats answered that count.
-    pub beats: u64,
-    /// Beats that fell due while an earlier one waited.
-    pub skipped: u64,
-    /// Beats sent more than 5 ms after their planned time.
-    pub late_sends: u64,
-    /// Answers that took longer than the interval.
-    pub late_answers: u64,
-    /// Beats without an answer, in time or at all.
-    pub dropped: u64,
-    /// How long was measured.
-    pub measured: Duration,
-    /// CPU time of the ResourceManager in it; zero where its process is not known.
-    pub server_cpu: Duration,
-    /// CPU time of the load generator in it.
-    pub client_cpu: Duration,
-    /// Busiest client thread, share of a core.
-    pub client_thread_busy: f64,
-    /// Resident memory of the ResourceManager before the first connection; `None` where it has no process of its own, its
-    /// process is not known, or it never came to rest.
-    pub server_rss_base: Option<u64>,
-    /// The same at the end.
-    pub server_rss: Option<u64>,
-    /// Datagrams the machine dropped on full socket buffers in the measurement.
-    pub socket_drops: u64,
-    /// From the first connection to the last.
-    pub time_to_all_connected: Duration,
-    /// From the first connection to the last registration.
-    pub time_to_all_registered: Duration,
-    /// Connections lost without being asked to.
-    pub connections_lost: u64,
-    /// Handshakes that failed and were repeated.
-    pub connects_failed: u64,
-    /// Longest interval told, ms.
-    pub interval_ms_max: u32,
-    /// Nodes registered at the end.
-    pub registered: u32,
-    /// Bytes on the streams, sent and received, since the start.
-    pub bytes: (u64, u64),
-    /// Once a second.
-    pub samples: Vec<Sample>,
-    /// The kill, when there was one.
-    pub restart: Option<Restart>,
-    /// First few error texts.
-    pub errors: Vec<String>,
-    /// What applications gave, and when the window they are measured in began, microseconds.
-    pub applications: Option<(ApplicationsOutcome, ApplicationSeries)>,
-    /// When the measurement began, microseconds since the run's start: samples of the queues count from there.
-    pub from_us: u64,
 }
 
 /// A run that gives no numbers.
@@ -336,115 +255,6 @@ pub fn run(
     Ok(outcome)
 }
 
-impl RunOutcome {
-    fn merge(&mut self, result: WorkerResult) {
-        self.counters.merge(&result.counters);
-        self.beats += result.beats;
-        self.skipped += result.skipped;
-        self.late_sends += result.late_sends;
-        self.late_answers += result.late_answers;
-        self.dropped += result.unanswered + result.counters.timeouts;
-        self.bytes.0 += result.bytes_sent;
-        self.bytes.1 += result.bytes_received;
-        self.interval_ms_max = self.interval_ms_max.max(result.interval_ms_max);
-        // Same bounds on both sides: adding cannot fail.
-        if let Err(error) = self.latencies.add(&result.latencies) {
-            unreachable!("{error}");
-        }
-        recorder::merge_slices(&mut self.slices, &result.slices);
-        if let Some((outcome, series)) = result.applications {
-            let (sum, sums) = self.applications.get_or_insert_default();
-            sum.merge(outcome);
-            sums.merge(&series);
-        }
-        for text in result.errors {
-            if !self.errors.contains(&text) {
-                self.errors.push(text);
-            }
-        }
-    }
-}
-
-fn slice_of(duration: Duration) -> Duration {
-    Duration::from_secs(duration.as_secs().div_ceil(SLICES_MAX).max(1))
-}
-
-/// One plan per client thread: nodes and connections in equal parts, whole applications together.
-fn plans(spec: &RunSpec, address: SocketAddr, client: &quinn::ClientConfig) -> Vec<WorkerPlan> {
-    let threads = spec.client_threads.max(1);
-    let share = spec.nodes.div_ceil(threads).next_multiple_of(APPLICATION_NODES);
-    let (pace, interval_us) = match spec.interval {
-        Interval::Every(interval) => (Pace::Told, interval.as_micros() as u64),
-        Interval::Max => (Pace::Max, 1_000_000),
-    };
-    let victims = Victims::of(&spec.faults, spec.nodes);
-    let mut plans = Vec::new();
-    let mut first_node = 0;
-    while first_node < spec.nodes {
-        let nodes = share.min(spec.nodes - first_node);
-        let links = (u64::from(spec.connections) * u64::from(nodes)).div_ceil(u64::from(spec.nodes)) as usize;
-        let dead_after = if spec.kill_rm_at.is_some() { DEAD_AFTER_KILL } else { DEAD_AFTER };
-        plans.push(WorkerPlan {
-            address,
-            client: client.clone(),
-            fleet: FleetSpec {
-                nodes,
-                first_node,
-                containers_per_node: spec.containers_per_node,
-                churn_ppm: spec.churn_ppm,
-                duplicate_ppm: spec.duplicate_ppm,
-                stale_ppm: spec.stale_ppm,
-                capacities: spec.capacities.clone(),
-                pace,
-                retry_after_ms: 5_000.max((interval_us / 1_000) as u32 * 2),
-                runs_applications: spec.applications.is_some(),
-                start_time_ms: spec.applications.is_some().then(heddle::runtime::clock::unix_time_ms),
-            },
-            seed: spec.seed ^ u64::from(first_node),
-            links: links.clamp(1, nodes as usize),
-            pace,
-            batch: spec.batch.max(1),
-            handshakes: (spec.handshakes.div_ceil(threads)).max(1) as usize,
-            interval_us,
-            slice_us: slice_of(spec.duration).as_micros() as u64,
-            dead_after_us: dead_after.as_micros() as u64,
-            faults: spec.faults.iter().copied().zip(victims.iter().copied()).collect(),
-            unregisters: spec.unregisters,
-            applications: None,
-        });
-        first_node += nodes;
-    }
-    plans
-}
-
-/// Windows of connections that carry ApplicationMasters: as of so many nodes.
-const MASTER_WINDOW_NODES: u32 = 4_096;
-
-/// Gives every thread its ApplicationMasters, and the first one the clients.
-fn add_applications(
-    spec: &RunSpec,
-    identities: &Identities,
-    plans: &mut [WorkerPlan],
-) -> Result<(), RunError> {
-    let (Some(load), Some(first)) = (&spec.applications, identities.clients.first()) else { return Ok(()) };
-    let am_client = quic::client_config(first, MASTER_WINDOW_NODES)?;
-    let threads = plans.len();
-    let mailboxes = Arc::new(Mailboxes::new(threads));
-    for (thread, plan) in plans.iter_mut().enumerate() {
-        let clients = if thread == 0 { identities.clients.as_slice() } else { &[] };
-        let clients = clients.iter().map(|identity| quic::client_config(identity, MASTER_WINDOW_NODES));
-        plan.applications = Some(ApplicationPlan {
-            load: load.clone(),
-            am_links: (load.am_connections as usize).div_ceil(threads).max(1),
-            am_client: am_client.clone(),
-            clients: clients.collect::<Result<_, _>>()?,
-            mailboxes: Arc::clone(&mailboxes),
-            thread,
-        });
-    }
-    Ok(())
-}
-
 type ClientThread = JoinHandle<Result<WorkerResult, WorkerError>>;
 
 /// The client threads and what they say.
@@ -478,6 +288,10 @@ impl Threads {
 
     fn grants(&self) -> u64 {
         self.statuses().map(|status| status.grants.load(Relaxed)).sum()
+    }
+
+    fn applications_ended(&self) -> u64 {
+        self.statuses().map(|status| status.applications_ended.load(Relaxed)).sum()
     }
 
     /// True when every application has ended.
@@ -656,7 +470,18 @@ impl Main<'_> {
                 if span > 0.2 {
                     samples.push(sample);
                 }
-                self.progress.measure(elapsed, self.spec.duration, sample.beats_per_second, registered);
+                self.progress.measure(&SoFar {
+                    elapsed,
+                    duration: (!until_done).then_some(self.spec.duration),
+                    applications: self
+                        .spec
+                        .applications
+                        .as_ref()
+                        .map(|load| (self.threads.applications_ended(), load.applications.len() as u64)),
+                    beats_per_second: sample.beats_per_second,
+                    grants_per_second: sample.grants_per_second,
+                    registered,
+                });
                 last = (at_s, answered, cpu);
             }
             if let Some(at) = self.spec.kill_rm_at

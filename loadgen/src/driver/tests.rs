@@ -110,7 +110,7 @@ impl Progress for Seen {
         self.ramps += 1;
     }
 
-    fn measure(&mut self, _elapsed: Duration, _duration: Duration, _rate: f64, _registered: u32) {
+    fn measure(&mut self, _so_far: &SoFar) {
         self.measures += 1;
     }
 

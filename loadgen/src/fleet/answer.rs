@@ -5,7 +5,7 @@
 
 use heddle_wire::frame::Frame;
 use heddle_wire::record::{
-    ArchivedNodeAction, ArchivedSignalContainerCommand, ContainerLaunch, ContainerUpdate,
+    ArchivedNodeAction, ArchivedSignalContainerCommand, ContainerLaunch, ContainerUpdate, NodeHandle,
 };
 use heddle_wire::resource_tracker::{
     ArchivedNodeCommands, ArchivedNodeUpdates, NodeHeartbeatResponse, RegisterNodeManagerResponse,
@@ -15,6 +15,7 @@ use rkyv::rancor::BoxedError;
 
 use super::containers::KILLED_BY_RESOURCEMANAGER;
 use super::frame::COPY;
+use super::host::place_of;
 use super::row::{AWAITING, EXCUSED, FENCED, FULL_REPORT, REPEAT, STALE, Stage};
 use super::{Fleet, Pace, RESPONSE_ID_MASK, to_ms};
 
@@ -259,7 +260,7 @@ impl Fleet {
         }
         self.counters.registrations += 1;
         self.registered += 1;
-        self.by_handle.remove(&row.handle);
+        self.forget_place(node);
         let interval_ms = answer.heartbeat_interval_ms.to_native();
         self.interval_ms_max = self.interval_ms_max.max(interval_ms);
         let key_id = |key: Option<&heddle_wire::record::ArchivedMasterKey>| {
@@ -280,7 +281,7 @@ impl Fleet {
         row.container_token_key_id = key_id(answer.container_token_master_key.as_ref());
         row.nm_token_key_id = key_id(answer.nm_token_master_key.as_ref());
         row.planned_us = now_us + u64::from(answer.next_heartbeat_ms.to_native()) * 1_000;
-        self.by_handle.insert(row.handle, node);
+        self.by_place.insert(place_of(NodeHandle(row.handle)), node);
         self.settle(node);
         if let Some(host) = self.host.as_deref_mut() {
             if let Some(key) = answer.container_token_master_key.as_ref() {
@@ -298,7 +299,9 @@ impl Fleet {
     }
 
     fn handle_push(&mut self, now_us: u64, frame: &Frame<'_>) -> Answer {
-        let node = self.by_handle.get(&frame.header.routing_key).copied();
+        let handle = NodeHandle(frame.header.routing_key);
+        // What was sent to an earlier registration is nothing to this one.
+        let node = self.node_of(handle).filter(|node| self.rows[*node as usize].handle == handle.0);
         let (Some(node), Opcode::NodeHeartbeat) = (node, frame.header.opcode) else {
             return self.unexpected(node);
         };

@@ -139,6 +139,11 @@ impl Host {
     }
 }
 
+/// A handle without its generation.
+pub(super) const fn place_of(handle: NodeHandle) -> u64 {
+    NodeHandle::new(handle.shard(), handle.row(), 0).0
+}
+
 impl From<(u64, u64)> for Room {
     fn from((memory_mb, virtual_cores): (u64, u64)) -> Self {
         Self {
@@ -154,10 +159,19 @@ impl Fleet {
         self.host.as_deref_mut().map(Host::handover)
     }
 
-    /// The node of this fleet with a handle.
+    /// The node of this fleet with a handle, of this registration or an earlier one: who was granted a container there speaks
+    /// to the node, whatever became of the registration.
     #[must_use]
     pub fn node_of(&self, handle: NodeHandle) -> Option<u32> {
-        self.by_handle.get(&handle.0).copied()
+        self.by_place.get(&place_of(handle)).copied()
+    }
+
+    /// The place of a node at its ResourceManager is another's from now on, perhaps.
+    pub(super) fn forget_place(&mut self, node: u32) {
+        let place = place_of(NodeHandle(self.rows[node as usize].handle));
+        if self.by_place.get(&place) == Some(&node) {
+            self.by_place.remove(&place);
+        }
     }
 
     /// An ApplicationMaster starts a container it was granted. False when its node is not one of this fleet.

@@ -11,6 +11,7 @@
 mod answer;
 mod capacity;
 mod containers;
+mod counters;
 mod frame;
 mod host;
 #[cfg(test)]
@@ -18,27 +19,25 @@ pub(crate) mod model;
 mod row;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::collections::BTreeMap;
 
-use heddle_wire::record::{
-    ApplicationAttemptId, ApplicationId, ContainerId, ContainersDigest, NodeAttribute, NodeId, NodeLabel,
-};
-use heddle_wire::resource_tracker::{
-    NodeHeartbeatRequest, RegisterNodeManagerRequest, UnRegisterNodeManagerRequest,
-};
-use heddle_wire::{Flags, write_frame};
+use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, ContainersDigest};
+use heddle_wire::resource_tracker::NodeHeartbeatRequest;
 
 pub use answer::{Answer, Outcome};
 pub use capacity::{Capacities, Capacity, CapacityError, GPU};
+pub use counters::FleetCounters;
 pub use frame::PLAIN_BEAT_SIZE;
 pub use host::Handover;
 pub use row::NodeState;
+pub use write::{Written, WrittenKind};
 
 use containers::Containers;
-use frame::{COPY, Plain, Template, correlation_id};
+use frame::Template;
 use host::Host;
-use row::{AWAITING, EXCUSED, FENCED, FULL_REPORT, PAUSED, REPEAT, Row, STALE, Stage, Wheel};
+use row::{AWAITING, EXCUSED, FENCED, PAUSED, REPEAT, Row, Stage, Wheel};
 
 /// Response ids are 31 bits wide.
 const RESPONSE_ID_MASK: u32 = 0x7fff_ffff;
@@ -46,17 +45,8 @@ const RESPONSE_ID_MASK: u32 = 0x7fff_ffff;
 /// Where the containers of the simulated cluster come from: applications of this cluster timestamp.
 pub const CLUSTER_TIMESTAMP: u64 = 1_700_000_000_000;
 
-/// Container-management port of every simulated NodeManager.
-const NM_PORT: u16 = 45_454;
-
-/// Nodes of a rack.
-const RACK_SIZE: u32 = 40;
-
 /// Nodes that share an application. Fleets of one cluster start at multiples of it.
 pub const APPLICATION_NODES: u32 = 64;
-
-/// Texts of rejects kept for the report.
-const TEXTS_MAX: usize = 8;
 
 /// When a node beats again after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,151 +103,6 @@ impl Default for FleetSpec {
     }
 }
 
-/// What happened, summed over the fleet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FleetCounters {
-    /// Registrations sent, with repeats.
-    pub registrations_sent: u64,
-    /// Registrations accepted.
-    pub registrations: u64,
-    /// Beats sent for the first time.
-    pub beats_sent: u64,
-    /// Beats answered NORMAL, each once.
-    pub beats_answered: u64,
-    /// Beats whose time passed while an earlier one waited for its answer; they were not sent.
-    pub beats_skipped: u64,
-    /// Requests repeated, for any cause.
-    pub retries: u64,
-    /// Requests repeated because no answer came in time, on a connection that was there.
-    pub timeouts: u64,
-    /// Copies sent on purpose, and those of them answered like the original.
-    pub copies_sent: u64,
-    /// Copies answered with the original's answer.
-    pub copies_answered: u64,
-    /// Stale beats sent on purpose.
-    pub stale_sent: u64,
-    /// Stale beats told RESYNC, as they must be.
-    pub stale_refused: u64,
-    /// Answers to a beat that was already answered.
-    pub duplicate_answers: u64,
-    /// Answers with an id or a key that fits nothing that was asked.
-    pub wrong_ids: u64,
-    /// Frames that are no answer a NodeManager expects, or cannot be read.
-    pub unexpected: u64,
-    /// RESYNC, all causes.
-    pub resyncs: u64,
-    /// RESYNC for nodes that beat in time at a ResourceManager that was not restarted.
-    pub false_losses: u64,
-    /// SHUTDOWN.
-    pub shutdowns: u64,
-    /// Nodes that died by script, each once.
-    pub killed: u64,
-    /// Leases that ran out.
-    pub fences: u64,
-    /// Pushed answers taken in.
-    pub pushes: u64,
-    /// Full reports asked for.
-    pub full_reports: u64,
-    /// Containers started.
-    pub containers_started: u64,
-    /// Containers ended, any cause.
-    pub containers_completed: u64,
-    /// Completed containers the ResourceManager named for removal.
-    pub containers_removed: u64,
-    /// ApplicationMasters started.
-    pub masters_launched: u64,
-    /// Tokens of containers checked: of every ApplicationMaster, and of some others.
-    pub tokens_checked: u64,
-    /// Of them wrong; what they were for was not started.
-    pub tokens_wrong: u64,
-    /// Containers not started because their grant was too old.
-    pub starts_late: u64,
-    /// Containers not started because their node was down.
-    pub starts_refused: u64,
-    /// Rejects by code.
-    pub rejects: BTreeMap<u16, u64>,
-    /// The first few texts that came with rejects, SHUTDOWN and RESYNC.
-    pub texts: Vec<String>,
-}
-
-impl FleetCounters {
-    /// All rejects.
-    #[must_use]
-    pub fn rejected(&self) -> u64 {
-        self.rejects.values().sum()
-    }
-
-    fn note(&mut self, text: &str) {
-        if self.texts.len() < TEXTS_MAX && !text.is_empty() && !self.texts.iter().any(|known| known == text) {
-            self.texts.push(text.chars().take(400).collect());
-        }
-    }
-
-    /// Adds another fleet's counters.
-    pub fn merge(&mut self, other: &Self) {
-        macro_rules! add {
-            ($($field:ident),*) => { $( self.$field += other.$field; )* };
-        }
-        add!(
-            registrations_sent,
-            registrations,
-            beats_sent,
-            beats_answered,
-            beats_skipped,
-            retries,
-            timeouts,
-            copies_sent,
-            copies_answered,
-            stale_sent,
-            stale_refused,
-            duplicate_answers,
-            wrong_ids,
-            unexpected,
-            resyncs,
-            false_losses,
-            shutdowns,
-            killed,
-            fences,
-            pushes,
-            full_reports,
-            containers_started,
-            containers_completed,
-            containers_removed,
-            masters_launched,
-            tokens_checked,
-            tokens_wrong,
-            starts_late,
-            starts_refused
-        );
-        for (code, count) in &other.rejects {
-            *self.rejects.entry(*code).or_default() += count;
-        }
-        other.texts.iter().for_each(|text| self.note(text));
-    }
-}
-
-/// What [`Fleet::write`] wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// What it was.
-    pub kind: WrittenKind,
-    /// How long after its planned time, microseconds.
-    pub late_us: u64,
-}
-
-/// What kind of request was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WrittenKind {
-    /// Nothing: the node is stopped, paused or already waits for its answer.
-    Nothing,
-    /// A registration.
-    Registration,
-    /// A beat, for the first time.
-    Beat,
-    /// A request again, with the same ids.
-    Retry,
-}
-
 /// Chance from a seed: splitmix64.
 #[derive(Clone, Debug)]
 pub(crate) struct Chance(pub(crate) u64);
@@ -292,7 +137,8 @@ pub struct Fleet {
     chance: Chance,
     counters: FleetCounters,
     /// Which node has which handle; read for pushed answers only.
-    by_handle: BTreeMap<u64, u32>,
+    /// By handle without generation.
+    by_place: BTreeMap<u64, u32>,
     /// Next container sequence of this fleet.
     next_container: u64,
     /// Next row the sweep looks at, and up to when it has looked.
@@ -323,7 +169,7 @@ impl Fleet {
             template: Template::new(),
             chance: Chance(seed),
             counters: FleetCounters::default(),
-            by_handle: BTreeMap::new(),
+            by_place: BTreeMap::new(),
             next_container: 1,
             sweep_at: 0,
             swept_ms: 0,
@@ -540,171 +386,6 @@ impl Fleet {
         }
     }
 
-    /// Writes what the node has to send: its registration, its next beat, or the request that is out once more.
-    ///
-    /// Cost: a copy of [`PLAIN_BEAT_SIZE`] bytes for a node with nothing to say.
-    #[inline]
-    pub fn write(&mut self, node: u32, now_us: u64, out: &mut Vec<u8>) -> Written {
-        let row = &self.rows[node as usize];
-        let late_us = now_us.saturating_sub(row.planned_us);
-        let written = |kind| Written { kind, late_us };
-        if row.has(PAUSED) {
-            return written(WrittenKind::Nothing);
-        }
-        let is_retry = row.has(AWAITING);
-        let kind = match row.stage {
-            Stage::Unregistered | Stage::Stopped => return written(WrittenKind::Nothing),
-            Stage::Registering => {
-                self.write_registration(node, out);
-                self.counters.registrations_sent += 1;
-                if is_retry { WrittenKind::Retry } else { WrittenKind::Registration }
-            }
-            Stage::Registered if is_retry => {
-                self.write_again(node, out);
-                WrittenKind::Retry
-            }
-            Stage::Registered => {
-                self.write_beat(node, now_us, out);
-                WrittenKind::Beat
-            }
-        };
-        let row = &mut self.rows[node as usize];
-        if is_retry {
-            self.counters.retries += 1;
-            self.counters.timeouts += u64::from(!row.has(REPEAT));
-            row.flags &= !REPEAT;
-        }
-        row.sent_ms = to_ms(now_us);
-        row.flags |= AWAITING;
-        written(kind)
-    }
-
-    fn write_beat(&mut self, node: u32, now_us: u64, out: &mut Vec<u8>) {
-        self.counters.beats_sent += 1;
-        let start = out.len();
-        let row = &mut self.rows[node as usize];
-        let mut response_id = row.response_id;
-        if self.spec.stale_ppm > 0 && response_id > 2 && self.chance.hits(self.spec.stale_ppm) {
-            response_id -= 2;
-            row.flags |= STALE;
-            self.counters.stale_sent += 1;
-        }
-        let correlation_id = correlation_id(node, response_id);
-        if self.containers.is_empty() {
-            let plain = Plain { correlation_id, response_id, digest: ContainersDigest::default() };
-            self.template.write(row, plain, out);
-        } else {
-            if self.spec.churn_ppm > 0 {
-                self.churn(node);
-            }
-            self.write_containers(node, correlation_id, response_id, out);
-            if let Some(host) = self.host.as_deref_mut() {
-                let freed = self.containers[node as usize].freed();
-                if freed != (0, 0) {
-                    host.freed(node, now_us, freed);
-                }
-            }
-        }
-        if self.spec.duplicate_ppm > 0 && self.chance.hits(self.spec.duplicate_ppm) {
-            let end = out.len();
-            out.extend_from_within(start..end);
-            heddle_wire::frame::set_correlation_id(&mut out[end..], correlation_id | COPY);
-            self.counters.copies_sent += 1;
-        }
-    }
-
-    fn write_containers(&mut self, node: u32, correlation_id: u64, response_id: u32, out: &mut Vec<u8>) {
-        let row = &mut self.rows[node as usize];
-        let containers = &mut self.containers[node as usize];
-        let is_full_report = row.has(FULL_REPORT) || containers.is_reporting();
-        if !is_full_report && containers.has_nothing_to_say() {
-            containers.fill_plain();
-            let digest = containers.digest();
-            self.template.write(row, Plain { correlation_id, response_id, digest }, out);
-            return;
-        }
-        let beat = &mut self.scratch;
-        let statuses = core::mem::take(&mut beat.container_statuses);
-        *beat = frame::empty_beat(row, response_id, containers.digest());
-        beat.container_statuses = statuses;
-        containers.fill(is_full_report, beat);
-        row.flags &= !FULL_REPORT;
-        let start = out.len();
-        write_frame(out, Flags::REQUEST, correlation_id, row.handle, beat);
-        containers.in_flight.clear();
-        containers.in_flight.extend_from_slice(&out[start..]);
-    }
-
-    fn write_again(&self, node: u32, out: &mut Vec<u8>) {
-        let row = &self.rows[node as usize];
-        let response_id = if row.has(STALE) { row.response_id - 2 } else { row.response_id };
-        let containers = self.containers.get(node as usize);
-        match containers.filter(|containers| !containers.in_flight.is_empty()) {
-            Some(containers) => out.extend_from_slice(&containers.in_flight),
-            None => {
-                let digest =
-                    containers.map_or_else(ContainersDigest::default, |known| known.digest_in_flight);
-                let correlation_id = correlation_id(node, response_id);
-                self.template.write(row, Plain { correlation_id, response_id, digest }, out);
-            }
-        }
-    }
-
-    /// What a node is called.
-    fn node_id(&self, node: u32) -> NodeId {
-        NodeId::new(self.spec.capacities.host_of(self.spec.first_node + node), NM_PORT)
-    }
-
-    fn write_registration(&mut self, node: u32, out: &mut Vec<u8>) {
-        let index = self.spec.first_node + node;
-        let capacity = self.spec.capacities.of(index);
-        let mut request = RegisterNodeManagerRequest {
-            http_port: 8_042,
-            protocol_minor: heddle_wire::PROTOCOL_MINOR,
-            features: 0,
-            rack_name: capacity
-                .rack
-                .as_ref()
-                .map_or_else(|| format!("/rack-{:04}", index / RACK_SIZE), ToString::to_string),
-            nm_version: env!("CARGO_PKG_VERSION").to_owned(),
-            capability: capacity.to_resource(),
-            physical_resource: None,
-            node_status: None,
-            container_statuses: Vec::new(),
-            running_applications: Vec::new(),
-            node_labels: capacity
-                .label
-                .as_ref()
-                .map(|label| vec![NodeLabel { name: label.to_string(), is_exclusive: true }]),
-            node_attributes: (!capacity.model.is_empty()).then(|| {
-                let (prefix, name) = ("nm.yarn.io".to_owned(), "gpu-model".to_owned());
-                vec![NodeAttribute { prefix, name, value: capacity.model.to_string() }]
-            }),
-            log_aggregation_reports: Vec::new(),
-            node_id: self.node_id(node),
-        };
-        if let Some(containers) = self.containers.get_mut(node as usize) {
-            containers.register(&mut request.container_statuses, &mut request.running_applications);
-        }
-        let routing_key = request.node_id.routing_key();
-        write_frame(out, Flags::REQUEST, u64::from(node), routing_key, &request);
-    }
-
-    /// Writes the farewell of a registered node and stops it. False when there is nothing to say.
-    pub fn write_unregistration(&mut self, node: u32, reason: &str, out: &mut Vec<u8>) -> bool {
-        let row = self.rows[node as usize];
-        if row.stage != Stage::Registered {
-            return false;
-        }
-        let request = UnRegisterNodeManagerRequest {
-            node_handle: heddle_wire::record::NodeHandle(row.handle),
-            reason: reason.to_owned(),
-        };
-        write_frame(out, Flags::REQUEST, u64::from(node), row.handle, &request);
-        self.stop(node);
-        true
-    }
-
     fn churn(&mut self, node: u32) {
         let running = self.digest(node).count;
         // The whole part is certain, the rest by chance, so that the mean is right for any share.
@@ -743,9 +424,9 @@ impl Fleet {
         if row.stage == Stage::Registered && row.epoch == self.epoch {
             self.registered = self.registered.saturating_sub(1);
         }
-        self.by_handle.remove(&row.handle);
         row.stage = Stage::Stopped;
         row.flags &= !(AWAITING | FENCED);
+        self.forget_place(node);
         self.stopped += 1;
         if let Some(containers) = self.containers.get_mut(node as usize) {
             self.counters.containers_completed += u64::from(containers.kill_all());

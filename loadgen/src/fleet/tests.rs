@@ -1,8 +1,9 @@
 //! The fleet against a small model of a ResourceManager, over a lossy and repeating path in virtual time.
 
 use heddle_wire::frame::Frame;
+use heddle_wire::record::NodeHandle;
 use heddle_wire::resource_tracker::{NodeCommands, NodeHeartbeatResponse};
-use heddle_wire::{FrameDecoder, Opcode, Reject, RejectCode};
+use heddle_wire::{Flags, FrameDecoder, Opcode, Reject, RejectCode, write_frame};
 use proptest::prelude::*;
 
 use super::model::{LEASE_MS, Model};
@@ -237,6 +238,20 @@ fn resync_registers_again_and_keeps_containers() {
     let counters = run.fleet.counters();
     assert_eq!((counters.resyncs, counters.false_losses, counters.registrations), (10, 0, 20));
     assert!((0..10).all(|node| run.fleet.digest(node).count == 5));
+}
+
+/// An ApplicationMaster that was granted a container before its node registered again starts it afterwards. It was not found,
+/// and what should have ended there ran for ever.
+#[test]
+fn a_handle_of_an_earlier_registration_finds_its_node() {
+    let mut run = Run::new(FleetSpec { nodes: 10, ..FleetSpec::default() }, 9, Path::default());
+    run.run_ms(2_000);
+    let now = NodeHandle(run.fleet.rows[3].handle);
+    let before = NodeHandle::new(now.shard(), now.row(), now.generation() + 7);
+    assert_eq!((run.fleet.node_of(now), run.fleet.node_of(before)), (Some(3), Some(3)));
+    let mut sent = Vec::new();
+    run.fleet.write_unregistration(3, "it leaves", &mut sent);
+    assert_eq!((run.fleet.node_of(now), run.fleet.node_of(before)), (None, None));
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{Latency, rounded, with_commas};
+use super::table::with_commas;
+use super::{Latency, rounded};
 use crate::application::QueueSample;
 use crate::driver::{ApplicationSeries, ApplicationsOutcome, RunOutcome, RunSpec};
 

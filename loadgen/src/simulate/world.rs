@@ -106,11 +106,7 @@ impl<'a> World<'a> {
             retry_after_us: micros(RETRY_AFTER),
         });
         let callers = client.users().iter().zip(1..);
-        let caller = |(name, peer): (&std::sync::Arc<str>, u64)| Caller {
-            peer: PeerId(peer),
-            name: (**name).into(),
-            is_admin: false,
-        };
+        let caller = |(name, peer): (&std::sync::Arc<str>, u64)| Caller::new(PeerId(peer), name, false);
         let ams = AmFleetSpec {
             pace: AmPace::OnNews { idle_us: micros(IDLE) },
             churn: None,

@@ -178,6 +178,9 @@ pub(super) fn list(
 }
 
 fn seconds(list: &[ResourceSeconds]) -> String {
+    if list.is_empty() {
+        return "0 MB-seconds, 0 vcore-seconds".to_owned();
+    }
     let text = |item: &ResourceSeconds| match item.name.as_str() {
         "memory-mb" => format!("{} MB-seconds", item.seconds),
         "vcores" => format!("{} vcore-seconds", item.seconds),

@@ -176,8 +176,12 @@ fn status_text(queue: &QueueInfo) -> String {
         ("Accessible Node Labels", labels.join(",")),
         ("Preemption", is_disabled(queue.is_preemption_disabled).to_owned()),
         ("Intra-queue Preemption", is_disabled(queue.is_intra_queue_preemption_disabled).to_owned()),
+        ("Submitted Applications", statistics.applications_submitted.to_string()),
         ("Running Applications", statistics.applications_running.to_string()),
         ("Pending Applications", statistics.applications_pending.to_string()),
+        ("Completed Applications", statistics.applications_completed.to_string()),
+        ("Killed Applications", statistics.applications_killed.to_string()),
+        ("Failed Applications", statistics.applications_failed.to_string()),
         ("Active Users", statistics.active_users.to_string()),
         ("Allocated Containers", statistics.allocated_containers.to_string()),
         ("Pending Containers", statistics.pending_containers.to_string()),
@@ -263,6 +267,9 @@ fn queue_json(queue: &QueueInfo) -> Value {
         "applications_submitted": statistics.applications_submitted,
         "applications_running": statistics.applications_running,
         "applications_pending": statistics.applications_pending,
+        "applications_completed": statistics.applications_completed,
+        "applications_killed": statistics.applications_killed,
+        "applications_failed": statistics.applications_failed,
         "active_users": statistics.active_users,
         "allocated_containers": statistics.allocated_containers,
         "pending_containers": statistics.pending_containers,
@@ -274,7 +281,7 @@ fn queue_json(queue: &QueueInfo) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use heddle_wire::record::QueueConfigurations;
+    use heddle_wire::record::{QueueConfigurations, QueueStatistics};
 
     use super::*;
 
@@ -287,6 +294,15 @@ mod tests {
             current_capacity: 1.25,
             weight: -1.0,
             state: QueueState::Draining,
+            statistics: QueueStatistics {
+                applications_submitted: 9,
+                applications_running: 2,
+                applications_pending: 1,
+                applications_completed: 3,
+                applications_killed: 1,
+                applications_failed: 2,
+                ..QueueStatistics::default()
+            },
             configurations: vec![QueueConfigurations {
                 partition_name: "gpu\u{1b}".into(),
                 used: Resource::new(2_048, 2),
@@ -309,6 +325,10 @@ mod tests {
             "\tCurrent Capacity : 125.00%",
             "\tMaximum Parallel Apps : unlimited",
             "\tDefault Node Label expression : <DEFAULT_PARTITION>",
+            "\tSubmitted Applications : 9",
+            "\tCompleted Applications : 3",
+            "\tKilled Applications : 1",
+            "\tFailed Applications : 2",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} in {text}");
         }

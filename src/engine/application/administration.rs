@@ -1,7 +1,8 @@
 //! Administration: frames of administrators, and commands of the service that reads their files.
 //! Owns: those methods. Called by: `client` (frames), the duty cycle of `rm-app` (commands). Thread: `rm-app`.
 //! Does not: read files, know labels or nodes: the scheduler does, and refuses whole or not at all.
-//! Invariants: every method needs the role admin and, where ACLs are on, the administrators' ACL; every call is audited.
+//! Invariants: every method needs the role admin and, where ACLs are on, the administrators' ACL, those of the shards as
+//! well (transport asks for them); every call is audited.
 
 use heddle_wire::administration::*;
 use heddle_wire::{Opcode, Reject, RejectCode};
@@ -15,73 +16,95 @@ use super::waiting::{Wait, Waiter};
 use crate::engine::batch::{AnswerBatch, Caller};
 use crate::engine::event::Resource;
 use crate::engine::scheduler::message::SchedulerCommand;
+use crate::engine::scheduler::settings::QueueTree;
 use crate::engine::time::Instant;
 
 /// What the methods of the administration protocol are the target of, in the audit log.
-const TARGET: &str = "AdminService";
+pub(super) const TARGET: &str = "AdminService";
+
+/// How far an administrator's command is when it was taken.
+enum CarriedOut {
+    /// It is in force, and audited now.
+    Here,
+    /// The scheduler answers whether it is.
+    SchedulerAsked,
+    /// Somebody else does it, and has it audited.
+    ByOthers,
+}
 
 impl ApplicationManager {
     /// What the administration service has read from files.
     pub fn handle_command(&mut self, now: Instant, command: ApplicationCommand, out: &mut ApplicationOutput) {
         self.advance(now);
         let token = command.token();
-        let (caller, operation) = match &command {
-            ApplicationCommand::ReplaceQueues { caller, .. } => (caller.clone(), "refreshQueues"),
-            ApplicationCommand::ReplaceAdminAcl { caller, .. } => (caller.clone(), "refreshAdminAcls"),
-            ApplicationCommand::ReplaceGroups { caller, .. } => {
-                (caller.clone(), "refreshUserToGroupsMappings")
+        let caller = command.caller().clone();
+        let operation = command.opcode().map_or("unknown", operation_name);
+        let carried_out = match command {
+            ApplicationCommand::Audit { failure, .. } => {
+                let result = failure.map_or(Ok(()), |text| Err(Reject::new(RejectCode::Internal, text)));
+                out.audit.push(Line::of(&caller, operation, TARGET, &result).finish());
+                Ok(CarriedOut::ByOthers)
             }
-            ApplicationCommand::ReplaceClusterMaxPriority { caller, .. } => {
-                (caller.clone(), "refreshClusterMaxPriority")
+            command => self
+                .check_admin(&caller, operation)
+                .and_then(|()| self.carry_out(token, &caller, command, out)),
+        };
+        match carried_out {
+            Ok(CarriedOut::SchedulerAsked) => return,
+            Ok(CarriedOut::ByOthers) => {}
+            Ok(CarriedOut::Here) => {
+                out.audit.push(Line::of(&caller, operation, TARGET, &Ok(())).finish());
             }
-        };
-        let done = match self.check_admin(&caller, operation) {
-            Err(reject) => Err(reject),
-            Ok(()) => match command {
-                ApplicationCommand::ReplaceQueues { queues, .. } => {
-                    match self.waiting.check_room(self.life.settings.queries_max) {
-                        Err(reject) => Err(reject),
-                        Ok(()) => {
-                            let (added, removed, changed) = self.life.access.difference(&queues);
-                            let count = u32::try_from(queues.queues.len()).unwrap_or(u32::MAX);
-                            let waiter = Waiter::ReplaceQueues {
-                                token,
-                                user: caller.name,
-                                queues: count,
-                                added,
-                                removed,
-                                changed,
-                            };
-                            let token = self.waiting.put(waiter);
-                            out.scheduler_commands.push(SchedulerCommand::ReplaceQueues { token, queues });
-                            return;
-                        }
-                    }
-                }
-                ApplicationCommand::ReplaceAdminAcl { admin_acl, .. } => {
-                    self.life.access.set_admin_acl(admin_acl);
-                    Ok(())
-                }
-                ApplicationCommand::ReplaceGroups { groups, .. } => {
-                    self.life.access.set_groups(groups);
-                    Ok(())
-                }
-                ApplicationCommand::ReplaceClusterMaxPriority { maximum, .. } => {
-                    self.life.access.set_max_priority(maximum);
-                    Ok(())
-                }
-            },
-        };
-        let mut line = Line::new(&caller.name, operation, TARGET, done.is_ok());
-        out.replies.push(match done {
-            Ok(()) => ApplicationReply::Done { token },
             Err(reject) => {
                 self.count_reject(&reject);
-                line = line.with("DESCRIPTION", &reject.message);
-                ApplicationReply::Refused { token, code: reject.code, reasons: reject.message.into() }
+                let result: Result<(), Reject> = Err(reject);
+                out.audit.push(Line::of(&caller, operation, TARGET, &result).finish());
+                let Err(Reject { code, message, .. }) = result else { return };
+                return out.replies.push(ApplicationReply::Refused { token, code, reasons: message.into() });
             }
-        });
-        out.audit.push(line.finish());
+        }
+        out.replies.push(ApplicationReply::Done { token });
+    }
+
+    fn carry_out(
+        &mut self,
+        token: u64,
+        caller: &Caller,
+        command: ApplicationCommand,
+        out: &mut ApplicationOutput,
+    ) -> Result<CarriedOut, Reject> {
+        let access = &mut self.life.access;
+        match command {
+            ApplicationCommand::ReplaceQueues { queues, .. } => {
+                self.replace_queues(token, caller, queues, out)?;
+                return Ok(CarriedOut::SchedulerAsked);
+            }
+            ApplicationCommand::ReplaceAdminAcl { admin_acl, .. } => access.set_admin_acl(admin_acl),
+            ApplicationCommand::ReplaceGroups { groups, .. } => access.set_groups(groups),
+            ApplicationCommand::ReplaceClusterMaxPriority { maximum, .. } => access.set_max_priority(maximum),
+            ApplicationCommand::CheckAccess { .. } | ApplicationCommand::Audit { .. } => {
+                return Ok(CarriedOut::ByOthers);
+            }
+        }
+        Ok(CarriedOut::Here)
+    }
+
+    /// Asks the scheduler, which answers whether they are in force.
+    fn replace_queues(
+        &mut self,
+        token: u64,
+        caller: &Caller,
+        queues: Box<QueueTree>,
+        out: &mut ApplicationOutput,
+    ) -> Result<(), Reject> {
+        self.waiting.check_room(self.life.settings.queries_max)?;
+        let (added, removed, changed) = self.life.access.difference(&queues);
+        let count = u32::try_from(queues.queues.len()).unwrap_or(u32::MAX);
+        let caller = caller.clone();
+        let waiter = Waiter::ReplaceQueues { token, caller, queues: count, added, removed, changed };
+        let token = self.waiting.put(waiter);
+        out.scheduler_commands.push(SchedulerCommand::ReplaceQueues { token, queues });
+        Ok(())
     }
 
     fn check_admin(&self, caller: &Caller, operation: &str) -> Result<(), Reject> {
@@ -171,11 +194,8 @@ impl ApplicationManager {
         result: &Result<i64, Reject>,
         out: &mut ApplicationOutput,
     ) {
-        let mut line = Line::new(call.user(), operation_name(call.header.opcode), TARGET, result.is_ok());
-        if let Err(reject) = result {
-            line = line.with("DESCRIPTION", &reject.message);
-        }
-        out.audit.push(line.finish());
+        let operation = operation_name(call.header.opcode);
+        out.audit.push(Line::of(&call.caller, operation, TARGET, result).finish());
     }
 
     fn replace_labels(
@@ -238,6 +258,9 @@ const fn operation_name(opcode: Opcode) -> &'static str {
         Opcode::RefreshUserToGroupsMappings => "refreshUserToGroupsMappings",
         Opcode::RefreshClusterMaxPriority => "refreshClusterMaxPriority",
         Opcode::GetGroupsForUser => "getGroupsForUser",
+        Opcode::RefreshNodes => "refreshNodes",
+        Opcode::DecommissionNodes => "decommissionNodes",
+        Opcode::RecommissionNodes => "recommissionNodes",
         Opcode::UpdateNodeResource => "updateNodeResource",
         Opcode::AddToClusterNodeLabels => "addToClusterNodeLabels",
         Opcode::RemoveFromClusterNodeLabels => "removeFromClusterNodeLabels",

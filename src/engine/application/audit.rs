@@ -4,25 +4,48 @@
 //! Invariant: a line is one line: what people chose is escaped.
 
 use core::fmt::Write as _;
+use core::net::IpAddr;
 
 use heddle_wire::record::FinalApplicationStatus;
+use heddle_wire::{Reject, RejectCode};
 
+use super::report;
 use super::rm_app::RmApp;
 use super::rm_app_state::RmAppState;
-use super::settings::ApplicationSettings;
+use crate::engine::batch::Caller;
 
 /// An audit line in the making.
 pub(super) struct Line(String);
 
 impl Line {
+    /// What a caller wanted of `target`, and whether it worked.
+    pub(super) fn of<T>(caller: &Caller, operation: &str, target: &str, result: &Result<T, Reject>) -> Self {
+        let line = Self::new(&caller.name, caller.address, operation, target, result.is_ok());
+        let Err(reject) = result else { return line };
+        match RejectCode::from_number(reject.code) {
+            Some(RejectCode::AccessControl | RejectCode::RoleNotAllowed) => {
+                line.failed("Unauthorized user", &reject.message)
+            }
+            _ => line.failed(&reject.message, "UNKNOWN"),
+        }
+    }
+
     /// What `user` did to `target`, and whether it worked.
-    pub(super) fn new(user: &str, operation: &str, target: &str, is_success: bool) -> Self {
-        let mut line = Self(String::with_capacity(128));
+    fn new(user: &str, address: Option<IpAddr>, operation: &str, target: &str, is_success: bool) -> Self {
+        let mut line = Self(String::with_capacity(192));
         line.0.push_str("USER=");
         line.escape(user);
+        if let Some(address) = address {
+            let _ = write!(line.0, "\tIP={address}");
+        }
         let result = if is_success { "SUCCESS" } else { "FAILURE" };
         let _ = write!(line.0, "\tOPERATION={operation}\tTARGET={target}\tRESULT={result}");
         line
+    }
+
+    /// Why it did not work: both pairs, in YARN's order and sense.
+    fn failed(self, description: &str, permissions: &str) -> Self {
+        self.with("DESCRIPTION", description).with("PERMISSIONS", permissions)
     }
 
     /// A further pair. Absent values are left out.
@@ -57,11 +80,13 @@ pub(super) fn completed(app: &RmApp) -> String {
     let user = &app.submission.user;
     let id = app.id().to_string();
     let line = match app.state {
-        RmAppState::Finished => Line::new(user, "Application Finished - Succeeded", "RMAppManager", true),
-        RmAppState::Killed => Line::new(user, "Application Finished - Killed", "RMAppManager", true),
-        _ => Line::new(user, "Application Finished - Failed", "RMAppManager", false)
-            .with("DESCRIPTION", &app.diagnostics)
-            .with("PERMISSIONS", "App failed with state: FAILED"),
+        RmAppState::Finished => {
+            Line::new(user, None, "Application Finished - Succeeded", "RMAppManager", true)
+        }
+        RmAppState::Killed => Line::new(user, None, "Application Finished - Killed", "RMAppManager", true),
+        // The text has its place where YARN puts it: tools look for it there.
+        _ => Line::new(user, None, "Application Finished - Failed", "RMAppManager", false)
+            .failed("App failed with state: FAILED", &app.diagnostics),
     };
     line.with("APPID", &id).finish()
 }
@@ -78,13 +103,17 @@ pub(super) const fn final_status_name(status: FinalApplicationStatus) -> &'stati
 }
 
 /// The summary line of a completed application.
-pub(super) fn summary(app: &RmApp, settings: &ApplicationSettings) -> String {
+pub(super) fn summary(app: &RmApp) -> String {
     let attempt = app.current_attempt();
     let of = |amounts: &std::collections::BTreeMap<Box<str>, u64>, name: &str| {
         amounts.get(name).copied().unwrap_or(0)
     };
     let list = |amounts: &std::collections::BTreeMap<Box<str>, u64>| {
-        let unit = |name: &str| if name == "memory-mb" { "MB" } else { name }.to_owned();
+        let unit = |name: &str| match name {
+            "memory-mb" => "MB".to_owned(),
+            "vcores" => "vcore".to_owned(),
+            name => name.to_owned(),
+        };
         // Memory and virtual cores first, the others by name.
         let mut all = vec![("memory-mb", of(amounts, "memory-mb")), ("vcores", of(amounts, "vcores"))];
         let others = amounts.iter().filter(|(name, _)| !matches!(&***name, "memory-mb" | "vcores"));
@@ -93,7 +122,6 @@ pub(super) fn summary(app: &RmApp, settings: &ApplicationSettings) -> String {
             all.into_iter().map(|(name, seconds)| format!("{seconds} {}-seconds", unit(name))).collect();
         texts.join(", ")
     };
-    let orna = |text: &str| if text.is_empty() { "N/A".to_owned() } else { text.to_owned() };
     let used = &app.used.resource_seconds;
     let preempted = &app.used.preempted_resource_seconds;
     let tags: Vec<&str> = app.submission.tags.iter().map(|tag| &**tag).collect();
@@ -118,8 +146,8 @@ pub(super) fn summary(app: &RmApp, settings: &ApplicationSettings) -> String {
     put("user", &app.submission.user);
     put("queue", &app.queue);
     put("state", app.state.name());
-    put("trackingUrl", &orna(&super::report::tracking_url(app, attempt, settings)));
-    put("appMasterHost", &orna(attempt.map_or("", |attempt| &attempt.host)));
+    put("trackingUrl", &report::tracking_url(attempt));
+    put("appMasterHost", &report::am_host(attempt));
     put("submitTime", &app.submit_time_ms.to_string());
     put("startTime", &app.start_time_ms.to_string());
     put("launchTime", &app.launch_time_ms.to_string());

@@ -1,13 +1,13 @@
 //! The door: which method a frame is for, and the methods that are about one application.
 //! Owns: `handle_frames`. Called by: the duty cycle of `rm-app`, with batches of frames and their callers.
-//! Does not: list applications (`listing`), administer (`administration`), submit (`submit`).
+//! Does not: list applications (`listing`), change them (`changes`), administer (`administration`), submit (`submit`).
 //! Invariants: every frame is answered once; access is checked before anything is told or done; what changes an application
 //! is audited, refused or not.
 
 use heddle_wire::application_client::*;
 use heddle_wire::opcode::Protocol;
 use heddle_wire::record::{
-    ApplicationAttemptId, ApplicationId, ArchivedSignalContainerCommand, QueueAcl, ResourceTypeInfo,
+    ApplicationAttemptId, ApplicationId, ArchivedSignalContainerCommand, ContainerId, ResourceTypeInfo,
     SignalContainerCommand,
 };
 use heddle_wire::{Opcode, Reject, RejectCode};
@@ -17,16 +17,13 @@ use super::audit::Line;
 use super::call::{Call, request, resource_to};
 use super::lifecycle::{AppInput, AttemptInput};
 use super::manager::ApplicationManager;
-use super::message::{ApplicationOutput, StoreOperation, UpdatePurpose};
+use super::message::ApplicationOutput;
 use super::rm_app::RmApp;
 use super::rm_app_state::RmAppState;
-use super::waiting::{Change, ChangeStep, Wait, Waiter};
-use crate::engine::batch::{AnswerBatch, FrameBatch, FrameRef};
+use super::waiting::{Wait, Waiter};
+use crate::engine::batch::{ANSWERS_SIZE_MAX, AnswerBatch, FrameBatch, FrameRef};
 use crate::engine::scheduler::message::{Query, SchedulerCommand};
 use crate::engine::time::Instant;
-
-/// Answers of one call of `handle_frames`, bytes; past it the rest of the batch waits for the next call.
-pub const ANSWERS_SIZE_MAX: usize = 4 << 20;
 
 /// Applications that listings of one call of `handle_frames` look at, so that others wait for some ten milliseconds at
 /// most.
@@ -69,7 +66,7 @@ impl ApplicationManager {
     ) {
         // Transport has read the header; a reference without a frame is nobody's call.
         let Some(frame) = batch.frame(frame_ref) else { return };
-        let Some(caller) = batch.caller(frame_ref.peer) else {
+        let Some(caller) = batch.caller(frame_ref) else {
             self.life.counters.rejects += 1;
             let text = "the caller of the frame is not known, accepted are frames with their caller";
             let reject = Reject::new(RejectCode::Internal, text);
@@ -211,30 +208,32 @@ impl ApplicationManager {
         })
     }
 
-    /// The audit line of an action on an application.
+    /// The audit line of an action on an application; `queue` is the one it is about, if any.
     pub(super) fn audit<T>(
         call: &Call,
         operation: &str,
         id: ApplicationId,
+        queue: &str,
         result: &Result<T, Reject>,
         out: &mut ApplicationOutput,
     ) {
-        let mut line = Line::new(call.user(), operation, TARGET, result.is_ok());
-        if let Err(reject) = result {
-            line = line.with("DESCRIPTION", &reject.message);
-        }
-        out.audit.push(line.with("APPID", &id.to_string()).finish());
+        let line = Line::of(&call.caller, operation, TARGET, result);
+        out.audit.push(line.with("APPID", &id.to_string()).with("QUEUENAME", queue).finish());
     }
 
     fn new_application(&mut self, call: &Call, body: &[u8], answers: &mut AnswerBatch) -> Result<(), Reject> {
         request!(GetNewApplicationRequest, body);
-        let Some(id) = self.last_application.checked_add(1) else {
+        // Clients may submit under an id that nobody gave them: it is not given to somebody else then.
+        let cluster_timestamp = self.life.settings.rm_identifier;
+        let is_free = |id: &u32| !self.apps.contains_key(&ApplicationId { cluster_timestamp, id: *id });
+        let next = self.last_application.checked_add(1).and_then(|first| (first..=u32::MAX).find(is_free));
+        let Some(id) = next else {
             let text = format!("application ids of this start are used up, accepted are {}", u32::MAX);
             return Err(Reject::new(RejectCode::Internal, text));
         };
         self.last_application = id;
         let settings = &self.life.settings;
-        let application_id = ApplicationId { cluster_timestamp: settings.rm_identifier, id };
+        let application_id = ApplicationId { cluster_timestamp, id };
         let maximum = settings.resource_types.to_resource(&settings.maximum_allocation);
         let maximum_capability = resource_to(&maximum);
         call.answer(answers, &GetNewApplicationResponse { application_id, maximum_capability });
@@ -255,7 +254,7 @@ impl ApplicationManager {
         let (state, is_unmanaged) = match app {
             Ok(app) => (app.state, app.submission.is_unmanaged),
             Err(reject) => {
-                Self::audit::<()>(call, OPERATION, id, &Err(reject.clone()), out);
+                Self::audit::<()>(call, OPERATION, id, "", &Err(reject.clone()), out);
                 return Err(reject);
             }
         };
@@ -265,11 +264,12 @@ impl ApplicationManager {
         }
         // Clients repeat the call until it is done: only the first is news.
         if !matches!(state, RmAppState::Killing | RmAppState::FinalSaving) {
-            Self::audit(call, OPERATION, id, &Ok(()), out);
+            Self::audit(call, OPERATION, id, "", &Ok(()), out);
             let reason = request.diagnostics.as_ref().map_or("", |text| text.as_str());
             let reason =
                 if reason.is_empty() { String::new() } else { format!(" with diagnostic message: {reason}") };
-            let text = format!("Application {id} was killed by user {}{reason}", call.user());
+            let address = call.caller.address.map_or_else(String::new, |address| format!(" at {address}"));
+            let text = format!("Application {id} was killed by user {}{address}{reason}", call.user());
             self.life.app_input(id, AppInput::Kill(text));
             self.run(out);
         }
@@ -291,181 +291,16 @@ impl ApplicationManager {
             app.attempt_index(attempt_id).ok_or_else(|| attempt_not_found(attempt_id))?;
             Ok(app.state.is_final_stored())
         });
-        Self::audit(call, "Fail Attempt Request", id, &result, out);
+        let line = Line::of(&call.caller, "Fail Attempt Request", TARGET, &result)
+            .with("APPID", &id.to_string())
+            .with("APPATTEMPTID", &attempt_id.to_string());
+        out.audit.push(line.finish());
         if !result? {
             let text = format!("Attempt failed by user {}.", call.user());
             self.life.attempt_input(attempt_id, AttemptInput::Fail(text));
             self.run(out);
         }
         call.answer(answers, &FailApplicationAttemptResponse {});
-        Ok(())
-    }
-
-    fn move_application(
-        &mut self,
-        call: &Call,
-        body: &[u8],
-        out: &mut ApplicationOutput,
-    ) -> Result<(), Reject> {
-        let request = request!(MoveApplicationAcrossQueuesRequest, body);
-        let id = request.application_id.to_native();
-        let target = request.target_queue.as_str();
-        let result = self.check_move(call, id, target).and_then(|queue| {
-            let change = Change::Queue(queue.clone());
-            let wait = Wait::Change { application_id: id, change, step: ChangeStep::Checking };
-            let command = |token| SchedulerCommand::MoveApplication {
-                token,
-                application_id: id,
-                queue,
-                is_check_only: true,
-            };
-            self.ask(call, wait, command, out)
-        });
-        self.begin_change(call, id, result, out)
-    }
-
-    fn check_move(&self, call: &Call, id: ApplicationId, target: &str) -> Result<Box<str>, Reject> {
-        let app = self.app_for(call, id, AccessType::Modify)?;
-        self.check_changeable(app, &[RmAppState::Accepted, RmAppState::Running], "moved")?;
-        // A queue that is not known is the scheduler's to refuse: it says why.
-        let Some(index) = self.life.access.find(target) else { return Ok(target.into()) };
-        if !self.life.access.may_submit(call.user(), index) {
-            let text = format!(
-                "User {} does not have permission to submit {id} to queue {target}; accepted are its ACL \
-                 submit-applications and its administrators",
-                call.user()
-            );
-            return Err(Reject::new(RejectCode::AccessControl, text));
-        }
-        let queue = self.life.access.queues().queues.get(index as usize);
-        Ok(queue.map_or_else(|| target.into(), |queue| queue.path.clone()))
-    }
-
-    /// Marks an application as changing, or audits why it is not changed.
-    fn begin_change(
-        &mut self,
-        call: &Call,
-        id: ApplicationId,
-        result: Result<(), Reject>,
-        out: &mut ApplicationOutput,
-    ) -> Result<(), Reject> {
-        match result {
-            Ok(()) => {
-                if let Some(app) = self.apps.get_mut(&id) {
-                    app.is_changing = true;
-                }
-                Ok(())
-            }
-            Err(reject) => {
-                Self::audit::<()>(call, operation_name(call.header.opcode), id, &Err(reject.clone()), out);
-                Err(reject)
-            }
-        }
-    }
-
-    fn check_changeable(&self, app: &RmApp, accepted: &[RmAppState], what: &str) -> Result<(), Reject> {
-        let id = app.id();
-        if !accepted.contains(&app.state) {
-            let names: Vec<&str> = accepted.iter().map(|state| state.name()).collect();
-            let text = format!(
-                "Application {id} is {}, accepted to be {what} is {}",
-                app.state.name(),
-                names.join(" or ")
-            );
-            return Err(Reject::new(RejectCode::WrongState, text));
-        }
-        if app.is_changing {
-            let text = format!("Application {id} is being changed already, accepted is one change at a time");
-            return Err(Reject::new(RejectCode::Busy, text).retry_after_ms(100));
-        }
-        Ok(())
-    }
-
-    fn update_priority(
-        &mut self,
-        call: &Call,
-        body: &[u8],
-        answers: &mut AnswerBatch,
-        out: &mut ApplicationOutput,
-    ) -> Result<(), Reject> {
-        let request = request!(UpdateApplicationPriorityRequest, body);
-        let id = request.application_id.to_native();
-        let maximum = self.life.access.queues().max_application_priority;
-        let priority = request.application_priority.to_native().min(maximum);
-        let result = self.app_for(call, id, AccessType::Modify).and_then(|app| {
-            if app.state.is_final_stored() {
-                return Ok(Some(app.priority.unwrap_or(0)));
-            }
-            self.check_changeable(app, &[RmAppState::Accepted, RmAppState::Running], "given a priority")?;
-            Ok(None)
-        });
-        if let Ok(Some(application_priority)) = result {
-            call.answer(answers, &UpdateApplicationPriorityResponse { application_priority });
-            return Ok(());
-        }
-        let result = result.and_then(|_| self.store_change(call, id, Change::Priority(priority), out));
-        self.begin_change(call, id, result, out)
-    }
-
-    fn update_timeouts(
-        &mut self,
-        call: &Call,
-        body: &[u8],
-        answers: &mut AnswerBatch,
-        out: &mut ApplicationOutput,
-    ) -> Result<(), Reject> {
-        let request = request!(UpdateApplicationTimeoutsRequest, body);
-        let id = request.application_id.to_native();
-        // There is one type; of several entries the last counts.
-        let wanted_ms =
-            request.application_timeouts.last().map_or(0, |update| update.expires_at_ms.to_native());
-        let result = self.app_for(call, id, AccessType::Modify).and_then(|app| {
-            if app.state.is_final_stored() {
-                return Ok(None);
-            }
-            let accepted = [RmAppState::Submitted, RmAppState::Accepted, RmAppState::Running];
-            self.check_changeable(app, &accepted, "given a lifetime")?;
-            let now_ms = self.life.now_ms();
-            if wanted_ms <= now_ms {
-                let text = format!(
-                    "application_timeouts.expires_at_ms is {wanted_ms}, accepted is a time after now, {now_ms}"
-                );
-                return Err(Reject::new(RejectCode::BadField, text));
-            }
-            let queue = self.life.access.find(&app.queue);
-            let queue = queue.and_then(|index| self.life.access.queues().queues.get(index as usize));
-            let maximum_s = queue.and_then(|queue| queue.maximum_application_lifetime_s);
-            let maximum_ms = maximum_s.map_or(u64::MAX, |s| s.saturating_mul(1_000));
-            Ok(Some(wanted_ms.min(app.submit_time_ms.saturating_add(maximum_ms))))
-        });
-        if let Ok(None) = result {
-            call.answer(answers, &timeouts_response(wanted_ms));
-            return Ok(());
-        }
-        let result = result
-            .and_then(|until| self.store_change(call, id, Change::Expiry(until.unwrap_or(wanted_ms)), out));
-        self.begin_change(call, id, result, out)
-    }
-
-    /// Writes a change; it is applied when it is durable.
-    pub(super) fn store_change(
-        &mut self,
-        call: &Call,
-        id: ApplicationId,
-        change: Change,
-        out: &mut ApplicationOutput,
-    ) -> Result<(), Reject> {
-        self.waiting.check_room(self.life.settings.queries_max)?;
-        let mut state = self.app(id)?.state_record(false);
-        match &change {
-            Change::Queue(queue) => state.queue = queue.clone(),
-            Change::Priority(priority) => state.priority = Some(*priority),
-            Change::Expiry(until) => state.expires_at_ms = Some(*until),
-        }
-        let wait = Wait::Change { application_id: id, change, step: ChangeStep::Storing };
-        let token = self.waiting.put(Waiter::Call(call.clone(), wait));
-        let purpose = UpdatePurpose::Change(token);
-        out.store_operations.push(StoreOperation::UpdateApplication { state: Box::new(state), purpose });
         Ok(())
     }
 
@@ -485,16 +320,25 @@ impl ApplicationManager {
         };
         let result = self.app_for(call, id, AccessType::Modify).map(|_| ()).and_then(|()| {
             let signal = |token| SchedulerCommand::SignalContainer { token, container_id, command };
-            self.ask(call, Wait::Signal, signal, out)
+            self.ask(call, Wait::Signal(container_id), signal, out)
         });
-        let mut line =
-            Line::new(call.user(), operation_name(Opcode::SignalToContainer), TARGET, result.is_ok());
-        if let Err(reject) = &result {
-            line = line.with("DESCRIPTION", &reject.message);
+        // What the scheduler is asked is audited when it has answered.
+        if result.is_err() {
+            Self::audit_signal(call, container_id, &result, out);
         }
-        let line = line.with("APPID", &id.to_string()).with("CONTAINERID", &container_id.to_string());
-        out.audit.push(line.finish());
         result
+    }
+
+    pub(super) fn audit_signal<T>(
+        call: &Call,
+        container_id: ContainerId,
+        result: &Result<T, Reject>,
+        out: &mut ApplicationOutput,
+    ) {
+        let line = Line::of(&call.caller, operation_name(Opcode::SignalToContainer), TARGET, result)
+            .with("APPID", &container_id.application_id().to_string())
+            .with("CONTAINERID", &container_id.to_string());
+        out.audit.push(line.finish());
     }
 
     fn resource_types(&self, call: &Call, body: &[u8], answers: &mut AnswerBatch) -> Result<(), Reject> {
@@ -503,34 +347,6 @@ impl ApplicationManager {
         let info =
             types.map(|kind| ResourceTypeInfo { name: kind.name.to_string(), units: kind.units.to_string() });
         call.answer(answers, &GetResourceTypeInfoResponse { resource_types: info.collect() });
-        Ok(())
-    }
-
-    fn queue_user_acls(&self, call: &Call, body: &[u8], answers: &mut AnswerBatch) -> Result<(), Reject> {
-        let request = request!(GetQueueUserAclsRequest, body);
-        let (start, limit) = (request.start.to_native() as usize, request.limit.to_native() as usize);
-        let mut page = self.life.access.queues_from(start);
-        let mut queue_user_acls = Vec::new();
-        let mut size = 0;
-        for (path, index) in page.by_ref().take(limit) {
-            let may = |wanted| {
-                !self.life.access.is_enabled()
-                    || self.life.access.is_admin(call.user())
-                    || self.life.access.may_at(call.user(), index, wanted)
-            };
-            let all = [QueueAcl::SubmitApplications, QueueAcl::AdministerQueue];
-            let user_acls = all.into_iter().filter(|wanted| may(*wanted)).collect();
-            size += path.len() + 64;
-            queue_user_acls
-                .push(heddle_wire::record::QueueUserAclInfo { queue_name: path.to_owned(), user_acls });
-            if size > super::listing::PAGE_SIZE_MAX {
-                break;
-            }
-        }
-        let seen = start + queue_user_acls.len();
-        let next =
-            (seen < self.life.access.queues().queues.len()).then(|| u32::try_from(seen).unwrap_or(u32::MAX));
-        call.answer(answers, &GetQueueUserAclsResponse { next, queue_user_acls });
         Ok(())
     }
 }
@@ -550,10 +366,4 @@ pub(super) fn attempt_not_found(id: ApplicationAttemptId) -> Reject {
     let text =
         format!("Application attempt {id} doesn't exist in ApplicationMasterService or was forgotten.");
     Reject::new(RejectCode::ApplicationAttemptNotFound, text)
-}
-
-pub(super) fn timeouts_response(expires_at_ms: u64) -> UpdateApplicationTimeoutsResponse {
-    let timeout_type = heddle_wire::record::ApplicationTimeoutType::Lifetime;
-    let update = heddle_wire::record::ApplicationTimeoutUpdate { timeout_type, expires_at_ms };
-    UpdateApplicationTimeoutsResponse { application_timeouts: vec![update] }
 }

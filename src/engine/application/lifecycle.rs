@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, NodeId};
 
 use super::access::Access;
+use super::ended::EndedByQueue;
 use super::message::{ApplicationCounters, ApplicationOutput, StoreOperation, UpdatePurpose};
 use super::rm_app::{RmApp, append_diagnostics};
 use super::rm_app_state::{self, FinalTarget, RmAppAction, RmAppEvent, RmAppState, Step};
@@ -86,6 +87,7 @@ pub(super) struct Lifecycle {
     pub(super) inputs: VecDeque<Input>,
     pub(super) timers: BTreeSet<(Instant, Timer)>,
     pub(super) counters: ApplicationCounters,
+    pub(super) ended: EndedByQueue,
     /// Applications that are terminal and have left the scheduler: they are to be completed.
     pub(super) completing: Vec<ApplicationId>,
 }
@@ -99,6 +101,7 @@ impl Lifecycle {
             inputs: VecDeque::new(),
             timers: BTreeSet::new(),
             counters: ApplicationCounters::default(),
+            ended: EndedByQueue::default(),
             completing: Vec::new(),
         }
     }
@@ -294,6 +297,7 @@ impl Lifecycle {
         }
         if app.is_in_scheduler {
             app.is_in_scheduler = false;
+            self.ended.count(app, &self.access);
             out.scheduler_commands.push(SchedulerCommand::RemoveApplication { application_id: app.id() });
         }
         // What is needed to launch is most of an application's memory.

@@ -8,7 +8,9 @@ use core::ops::Bound;
 use std::collections::BTreeSet;
 
 use heddle_wire::application_client::*;
-use heddle_wire::record::{ApplicationId, ArchivedYarnApplicationState, YarnApplicationState};
+use heddle_wire::record::{
+    ApplicationId, ArchivedYarnApplicationState, QueueAcl, QueueUserAclInfo, YarnApplicationState,
+};
 use heddle_wire::{Reject, RejectCode};
 
 use super::access::AccessType;
@@ -16,7 +18,7 @@ use super::call::{Call, request};
 use super::client::attempt_not_found;
 use super::manager::ApplicationManager;
 use super::message::ApplicationOutput;
-use super::report::{size_of_attempt_report, size_of_report};
+use super::report::{attempt_report, size_of_attempt_report, size_of_report};
 use super::rm_app::RmApp;
 use super::waiting::Wait;
 use crate::engine::batch::AnswerBatch;
@@ -26,7 +28,7 @@ use crate::engine::scheduler::message::Query;
 const APPLICATIONS_PER_CALL_MAX: usize = 16_384;
 
 /// Estimated bytes of a page, below the largest body with room for what the estimate leaves out.
-pub(super) const PAGE_SIZE_MAX: usize = 768 * 1024;
+const PAGE_SIZE_MAX: usize = 768 * 1024;
 
 impl ApplicationManager {
     pub(super) fn application_report(
@@ -100,7 +102,7 @@ impl ApplicationManager {
         let app = self.app_for(call, attempt_id.application_id, AccessType::View)?;
         let attempt = app.attempt_index(attempt_id).and_then(|index| app.attempts.get(index));
         let attempt = attempt.ok_or_else(|| attempt_not_found(attempt_id))?;
-        let application_attempt_report = self.life.attempt_report(app, attempt);
+        let application_attempt_report = attempt_report(attempt);
         call.answer(answers, &GetApplicationAttemptReportResponse { application_attempt_report });
         Ok(())
     }
@@ -111,18 +113,37 @@ impl ApplicationManager {
         let app = self.app_for(call, id, AccessType::View)?;
         let after = request.after.as_ref().map_or(0, |id| id.to_native().attempt_id);
         let limit = request.limit.to_native() as usize;
-        let (mut application_attempts, mut size, mut next) = (Vec::new(), 0, None);
-        let mut rest = app.attempts.iter().filter(|attempt| attempt.id.attempt_id > after).peekable();
-        while let Some(attempt) = rest.next() {
-            let report = self.life.attempt_report(app, attempt);
-            size += size_of_attempt_report(&report);
-            application_attempts.push(report);
-            if (application_attempts.len() >= limit || size > PAGE_SIZE_MAX) && rest.peek().is_some() {
-                next = Some(attempt.id);
-                break;
-            }
-        }
+        let rest = app.attempts.iter().filter(|attempt| attempt.id.attempt_id > after);
+        let (application_attempts, is_more) = page(rest, limit, |attempt| {
+            let report = attempt_report(attempt);
+            let size = size_of_attempt_report(&report);
+            (report, size)
+        });
+        let last = application_attempts.last().map(|report| report.application_attempt_id);
+        let next = last.filter(|_| is_more);
         call.answer(answers, &GetApplicationAttemptsResponse { next, application_attempts });
+        Ok(())
+    }
+
+    pub(super) fn queue_user_acls(
+        &self,
+        call: &Call,
+        body: &[u8],
+        answers: &mut AnswerBatch,
+    ) -> Result<(), Reject> {
+        let request = request!(GetQueueUserAclsRequest, body);
+        let (start, limit) = (request.start.to_native(), request.limit.to_native() as usize);
+        let access = &self.life.access;
+        let may_all = !access.is_enabled() || access.is_admin(call.user());
+        let rest = access.queues_from(start as usize);
+        let (queue_user_acls, is_more) = page(rest, limit, |(path, index)| {
+            let wanted = [QueueAcl::SubmitApplications, QueueAcl::AdministerQueue];
+            let may = |wanted: &QueueAcl| may_all || access.may_at(call.user(), index, *wanted);
+            let user_acls = wanted.into_iter().filter(may).collect();
+            (QueueUserAclInfo { queue_name: path.to_owned(), user_acls }, path.len() + 64)
+        });
+        let next = is_more.then(|| start.saturating_add(queue_user_acls.len() as u32));
+        call.answer(answers, &GetQueueUserAclsResponse { next, queue_user_acls });
         Ok(())
     }
 
@@ -235,6 +256,26 @@ impl ApplicationManager {
             response.next = response.applications.last().map(|report| report.application_id);
         }
     }
+}
+
+/// Records until there are `limit` of them or the page is large enough, each with its estimated size; and whether there is
+/// more. At least one, so that every page gets on.
+fn page<T, R>(
+    items: impl Iterator<Item = T>,
+    limit: usize,
+    mut record_of: impl FnMut(T) -> (R, usize),
+) -> (Vec<R>, bool) {
+    let mut items = items.peekable();
+    let (mut records, mut size) = (Vec::new(), 0);
+    for item in items.by_ref() {
+        let (record, more) = record_of(item);
+        records.push(record);
+        size += more;
+        if records.len() >= limit || size > PAGE_SIZE_MAX {
+            break;
+        }
+    }
+    (records, items.peek().is_some())
 }
 
 /// Whether the scheduler knows what it uses.

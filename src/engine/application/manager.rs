@@ -167,7 +167,10 @@ impl ApplicationManager {
                     None => self.life.counters.unknown_events += 1,
                 }
             }
-            ApplicationEvent::QueuesReplaced { queues } => self.life.access.set_queues(*queues),
+            ApplicationEvent::QueuesReplaced { queues } => {
+                self.life.access.set_queues(*queues);
+                self.life.ended.keep_known(&self.life.access);
+            }
             ApplicationEvent::Reply { token, reply } => self.handle_query_reply(token, reply, out),
         }
         self.run(out);
@@ -300,7 +303,7 @@ impl ApplicationManager {
             _ => counters.failed += 1,
         }
         out.audit.push(audit::completed(app));
-        out.summaries.push(audit::summary(app, &self.life.settings));
+        out.summaries.push(audit::summary(app));
         self.completed.push_back(id);
         self.completed_in_store += 1;
         let settings = &self.life.settings;

@@ -4,6 +4,7 @@
 //! simulator. Thread: any; plain values.
 //! Does not: carry references. Invariant: what is stored is enough to build the application again.
 
+use heddle_wire::Opcode;
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId};
 use serde::{Deserialize, Serialize};
 
@@ -314,6 +315,27 @@ pub enum ApplicationCommand {
         /// The highest priority.
         maximum: i32,
     },
+    /// Whether somebody may call a method of administration that others carry out: the shards, or the service itself.
+    /// A refusal is audited; what becomes of one who may is told with [`ApplicationCommand::Audit`].
+    CheckAccess {
+        /// Names the answer.
+        token: u64,
+        /// Who asks.
+        caller: Caller,
+        /// Number of the method's `Opcode`.
+        opcode: u16,
+    },
+    /// Such a method was carried out, or not.
+    Audit {
+        /// Names the answer.
+        token: u64,
+        /// Who asked.
+        caller: Caller,
+        /// Number of the method's `Opcode`.
+        opcode: u16,
+        /// Why it was not.
+        failure: Option<Box<str>>,
+    },
 }
 
 impl ApplicationCommand {
@@ -324,7 +346,32 @@ impl ApplicationCommand {
             Self::ReplaceQueues { token, .. }
             | Self::ReplaceAdminAcl { token, .. }
             | Self::ReplaceGroups { token, .. }
-            | Self::ReplaceClusterMaxPriority { token, .. } => *token,
+            | Self::ReplaceClusterMaxPriority { token, .. }
+            | Self::CheckAccess { token, .. }
+            | Self::Audit { token, .. } => *token,
+        }
+    }
+
+    /// Who asked.
+    pub(super) const fn caller(&self) -> &Caller {
+        match self {
+            Self::ReplaceQueues { caller, .. }
+            | Self::ReplaceAdminAcl { caller, .. }
+            | Self::ReplaceGroups { caller, .. }
+            | Self::ReplaceClusterMaxPriority { caller, .. }
+            | Self::CheckAccess { caller, .. }
+            | Self::Audit { caller, .. } => caller,
+        }
+    }
+
+    /// The method it is about; `None` for a number that is none.
+    pub(super) const fn opcode(&self) -> Option<Opcode> {
+        match self {
+            Self::ReplaceQueues { .. } => Some(Opcode::RefreshQueues),
+            Self::ReplaceAdminAcl { .. } => Some(Opcode::RefreshAdminAcls),
+            Self::ReplaceGroups { .. } => Some(Opcode::RefreshUserToGroupsMappings),
+            Self::ReplaceClusterMaxPriority { .. } => Some(Opcode::RefreshClusterMaxPriority),
+            Self::CheckAccess { opcode, .. } | Self::Audit { opcode, .. } => Opcode::from_number(*opcode),
         }
     }
 }

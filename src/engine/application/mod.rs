@@ -7,18 +7,21 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `manager` | the face: scheduler's and store's messages, ticks, the completed list |
-//! | `client`, `submit`, `listing`, `administration` | frames and commands in |
+//! | `client`, `submit`, `listing`, `changes`, `administration` | frames and commands in |
 //! | `waiting`, `reply` | calls that wait for the scheduler or the store |
 //! | `rm_app_state`, `rm_app_attempt_state` | YARN's tables, pure |
 //! | `lifecycle`, `attempt_lifecycle` | what the tables' actions do |
 //! | `access`, `audit`, `report` | who may, what is logged, what is shown |
+//! | `ended` | how applications ended, by queue |
 
 mod access;
 mod administration;
 mod attempt_lifecycle;
 mod audit;
 mod call;
+mod changes;
 mod client;
+mod ended;
 mod lifecycle;
 mod listing;
 mod manager;
@@ -33,7 +36,6 @@ pub mod settings;
 mod submit;
 mod waiting;
 
-pub use client::ANSWERS_SIZE_MAX;
 pub use manager::ApplicationManager;
 pub use message::{
     ApplicationCommand, ApplicationCounters, ApplicationOutput, ApplicationReply, StoreEvent, StoreOperation,

@@ -1,24 +1,22 @@
 //! Answers of the scheduler and the store to what calls wait for.
 //! Owns: their turning into answers of calls. Called by: the application manager, for each reply.
 //! Does not: ask. Thread: `rm-app`.
-//! Invariants: every call that waited is answered once; a change is applied after it is durable, and what the scheduler
-//! then refuses is written back.
+//! Invariant: every call that waited is answered once.
 
 use std::collections::BTreeMap;
 
 use heddle_wire::administration::*;
 use heddle_wire::application_client::*;
-use heddle_wire::record::{ApplicationId, LabelToNodeIds, NodeId, NodeIdToLabels, NodeLabel};
+use heddle_wire::record::{LabelToNodeIds, NodeId, NodeIdToLabels, NodeLabel};
 use heddle_wire::{Reject, RejectCode, decode};
 
+use super::administration;
 use super::audit::Line;
-use super::call::Call;
-use super::client::{operation_name, timeouts_response};
+use super::call::{Call, Record};
 use super::manager::ApplicationManager;
-use super::message::{ApplicationOutput, ApplicationReply, StoreOperation, UpdatePurpose};
-use super::rm_app_state::RmAppState;
-use super::waiting::{Change, ChangeStep, Wait, Waiter};
-use crate::engine::scheduler::message::{QueryReply, SchedulerCommand};
+use super::message::{ApplicationOutput, ApplicationReply};
+use super::waiting::{Wait, Waiter};
+use crate::engine::scheduler::message::QueryReply;
 
 impl ApplicationManager {
     /// The scheduler has answered a token.
@@ -30,18 +28,17 @@ impl ApplicationManager {
                     call.reject(&mut out.late_answers, &reject);
                 }
             }
-            Some(Waiter::ReplaceQueues { token, user, queues, added, removed, changed }) => {
+            Some(Waiter::ReplaceQueues { token, caller, queues, added, removed, changed }) => {
                 let result = done(reply);
-                let mut line = Line::new(&user, "refreshQueues", "AdminService", result.is_ok());
+                let line = Line::of(&caller, "refreshQueues", administration::TARGET, &result);
+                out.audit.push(line.finish());
                 out.replies.push(match result {
                     Ok(_) => ApplicationReply::QueuesReplaced { token, queues, added, removed, changed },
                     Err(reject) => {
-                        line = line.with("DESCRIPTION", &reject.message);
                         let (code, reasons) = (reject.code, reject.message.into());
                         ApplicationReply::Refused { token, code, reasons }
                     }
                 });
-                out.audit.push(line.finish());
             }
             None => {
                 self.life.counters.unknown_events += 1;
@@ -74,19 +71,22 @@ impl ApplicationManager {
                 QueryReply::Refused { .. } => {
                     call.answer(&mut out.late_answers, &GetQueueInfoResponse::default());
                 }
-                reply => call.answer_archived(&mut out.late_answers, &record(reply)?),
+                reply => {
+                    let mut response: GetQueueInfoResponse = decode(&record(reply)?).map_err(not_archived)?;
+                    response.queues.iter_mut().for_each(|queue| self.life.ended.fill(queue));
+                    try_answer(call, &response, out)?;
+                }
             },
             Wait::Explain(id) => {
-                let body = record(reply)?;
                 let mut response: ExplainApplicationResponse =
-                    decode(&body).map_err(|error| internal(&error.to_string()))?;
+                    decode(&record(reply)?).map_err(not_archived)?;
                 response.state = self.app(id)?.public_state();
-                if let Err(error) = call.try_answer(&mut out.late_answers, &response) {
-                    return Err(internal(&format!("{error}; ask for less")));
-                }
+                try_answer(call, &response, out)?;
             }
-            Wait::Signal => {
-                done(reply)?;
+            Wait::Signal(container_id) => {
+                let result = done(reply);
+                Self::audit_signal(call, container_id, &result, out);
+                result?;
                 call.answer(&mut out.late_answers, &SignalToContainerResponse {});
             }
             Wait::NodeToLabels { start, limit } => {
@@ -164,140 +164,20 @@ impl ApplicationManager {
         }
         Ok(())
     }
-
-    /// The scheduler has checked or done a change.
-    fn change_answered(
-        &mut self,
-        call: &Call,
-        id: ApplicationId,
-        change: Change,
-        step: ChangeStep,
-        reply: QueryReply,
-        out: &mut ApplicationOutput,
-    ) {
-        match (done(reply), step) {
-            (Ok(_), ChangeStep::Checking) => {
-                if let Err(reject) = self.check_still_changeable(id) {
-                    return self.end_change(call, id, &change, Err(reject), out);
-                }
-                if let Err(reject) = self.store_change(call, id, change.clone(), out) {
-                    self.end_change(call, id, &change, Err(reject), out);
-                }
-            }
-            (Ok(number), _) => {
-                if let Some(app) = self.apps.get_mut(&id) {
-                    match &change {
-                        Change::Queue(queue) => app.queue = queue.clone(),
-                        Change::Priority(wanted) => {
-                            app.priority = Some(i32::try_from(number).unwrap_or(*wanted));
-                        }
-                        Change::Expiry(_) => {}
-                    }
-                }
-                self.end_change(call, id, &change, Ok(()), out);
-            }
-            (Err(reject), step) => {
-                // It is stored already: what was is written back. The final state has been written since, if there is one.
-                if step == ChangeStep::Applying
-                    && let Some(app) = self.apps.get(&id).filter(|app| !is_over(app.state))
-                {
-                    let state = Box::new(app.state_record(false));
-                    let purpose = UpdatePurpose::Note;
-                    out.store_operations.push(StoreOperation::UpdateApplication { state, purpose });
-                }
-                self.end_change(call, id, &change, Err(reject), out);
-            }
-        }
-    }
-
-    /// The store has written a change, or not.
-    pub(super) fn change_stored(&mut self, token: u64, failure: Option<String>, out: &mut ApplicationOutput) {
-        let Some(Waiter::Call(call, Wait::Change { application_id: id, change, .. })) =
-            self.waiting.take(token)
-        else {
-            self.life.counters.unknown_events += 1;
-            return;
-        };
-        if let Some(text) = failure {
-            let reject = Reject::new(RejectCode::Internal, format!("nothing was changed: {text}"));
-            return self.end_change(&call, id, &change, Err(reject), out);
-        }
-        if let Err(reject) = self.check_still_changeable(id) {
-            return self.end_change(&call, id, &change, Err(reject), out);
-        }
-        let step = ChangeStep::Applying;
-        let wait = Wait::Change { application_id: id, change: change.clone(), step };
-        match change {
-            Change::Queue(ref queue) => {
-                let queue = queue.clone();
-                let token = self.waiting.put(Waiter::Call(call, wait));
-                out.scheduler_commands.push(SchedulerCommand::MoveApplication {
-                    token,
-                    application_id: id,
-                    queue,
-                    is_check_only: false,
-                });
-            }
-            Change::Priority(priority) => {
-                let token = self.waiting.put(Waiter::Call(call, wait));
-                let command = SchedulerCommand::UpdatePriority { token, application_id: id, priority };
-                out.scheduler_commands.push(command);
-            }
-            Change::Expiry(until) => {
-                if let Some(app) = self.apps.get_mut(&id) {
-                    self.life.set_expiry(app, Some(until));
-                }
-                self.end_change(&call, id, &change, Ok(()), out);
-            }
-        }
-    }
-
-    /// Between the steps of a change an application may have ended.
-    fn check_still_changeable(&self, id: ApplicationId) -> Result<(), Reject> {
-        let app = self.app(id)?;
-        if !is_over(app.state) {
-            return Ok(());
-        }
-        let text = format!("Application {id} has become {} meanwhile, nothing is changed", app.state.name());
-        Err(Reject::new(RejectCode::WrongState, text))
-    }
-
-    fn end_change(
-        &mut self,
-        call: &Call,
-        id: ApplicationId,
-        change: &Change,
-        result: Result<(), Reject>,
-        out: &mut ApplicationOutput,
-    ) {
-        let app = self.apps.get_mut(&id);
-        let priority = app.as_ref().and_then(|app| app.priority).unwrap_or(0);
-        let expires_at_ms = app.as_ref().and_then(|app| app.expires_at_ms).unwrap_or(0);
-        if let Some(app) = app {
-            app.is_changing = false;
-        }
-        Self::audit(call, operation_name(call.header.opcode), id, &result, out);
-        let answers = &mut out.late_answers;
-        match (result, change) {
-            (Err(reject), _) => {
-                self.count_reject(&reject);
-                call.reject(&mut out.late_answers, &reject);
-            }
-            (Ok(()), Change::Queue(_)) => call.answer(answers, &MoveApplicationAcrossQueuesResponse {}),
-            (Ok(()), Change::Priority(_)) => {
-                call.answer(answers, &UpdateApplicationPriorityResponse { application_priority: priority });
-            }
-            (Ok(()), Change::Expiry(_)) => call.answer(answers, &timeouts_response(expires_at_ms)),
-        }
-    }
-}
-
-const fn is_over(state: RmAppState) -> bool {
-    state.is_final_stored() || matches!(state, RmAppState::FinalSaving | RmAppState::Killing)
 }
 
 fn internal(text: &str) -> Reject {
     Reject::new(RejectCode::Internal, text)
+}
+
+fn not_archived(error: heddle_wire::DecodeError) -> Reject {
+    internal(&error.to_string())
+}
+
+/// Answers with what another role has written and this one completed.
+fn try_answer<M: Record>(call: &Call, response: &M, out: &mut ApplicationOutput) -> Result<(), Reject> {
+    call.try_answer(&mut out.late_answers, response)
+        .map_err(|error| internal(&format!("{error}; ask for less")))
 }
 
 fn unexpected(reply: QueryReply) -> Reject {
@@ -310,7 +190,7 @@ fn unexpected(reply: QueryReply) -> Reject {
     }
 }
 
-fn done(reply: QueryReply) -> Result<i64, Reject> {
+pub(super) fn done(reply: QueryReply) -> Result<i64, Reject> {
     match reply {
         QueryReply::Done(number) => Ok(number),
         reply => Err(unexpected(reply)),

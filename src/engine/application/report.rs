@@ -14,32 +14,33 @@ use super::lifecycle::Lifecycle;
 use super::rm_app::{RmApp, UsageTotals};
 use super::rm_app_attempt::RmAppAttempt;
 use super::rm_app_attempt_state::RmAppAttemptState;
-use super::settings::ApplicationSettings;
 use crate::engine::scheduler::message::Usage;
 
-/// Where people look at an attempt: where its AM said, while that one lives or has finished well; else the
-/// ResourceManager's own page. Empty = nowhere.
-pub(super) fn tracking_url(
-    app: &RmApp,
-    attempt: Option<&RmAppAttempt>,
-    settings: &ApplicationSettings,
-) -> String {
+/// What is told where there is nothing to tell, or nothing to tell this user.
+const NOT_AVAILABLE: &str = "N/A";
+
+/// A text that is there only while an AM is, as YARN tells it.
+fn or_not_available(text: &str) -> String {
+    if text.is_empty() { NOT_AVAILABLE } else { text }.to_owned()
+}
+
+/// Where the AM of an attempt is, or that it is nowhere.
+pub(super) fn am_host(attempt: Option<&RmAppAttempt>) -> String {
+    or_not_available(attempt.map_or("", |attempt| &attempt.host))
+}
+
+/// Where people look at an attempt: where its AM said, while that one lives or has finished well. A dead AM is never
+/// pointed at, and there are no pages of the ResourceManager to point at instead.
+pub(super) fn tracking_url(attempt: Option<&RmAppAttempt>) -> String {
     let is_well = |state| {
         use RmAppAttemptState as S;
         matches!(state, S::Running | S::Finishing | S::Finished)
     };
-    match attempt {
-        Some(attempt)
-            if !attempt.original_tracking_url.is_empty()
-                && (is_well(attempt.state)
-                    || attempt.state == RmAppAttemptState::FinalSaving
-                        && is_well(attempt.target.state())) =>
-        {
-            attempt.original_tracking_url.to_string()
-        }
-        _ if settings.web_url.is_empty() => String::new(),
-        _ => format!("{}/cluster/app/{}", settings.web_url.trim_end_matches('/'), app.id()),
-    }
+    let is_pointed_at = |attempt: &&RmAppAttempt| {
+        let is_ending = attempt.state == RmAppAttemptState::FinalSaving;
+        is_well(if is_ending { attempt.target.state() } else { attempt.state })
+    };
+    or_not_available(attempt.filter(is_pointed_at).map_or("", |attempt| &attempt.original_tracking_url))
 }
 
 impl Lifecycle {
@@ -58,11 +59,11 @@ impl Lifecycle {
             state: app.public_state(),
             final_application_status: app.final_status(),
             progress: 0.0,
-            host: "N/A".to_owned(),
+            host: NOT_AVAILABLE.to_owned(),
             rpc_port: -1,
-            tracking_url: "N/A".to_owned(),
-            original_tracking_url: "N/A".to_owned(),
-            diagnostics: "N/A".to_owned(),
+            tracking_url: NOT_AVAILABLE.to_owned(),
+            original_tracking_url: NOT_AVAILABLE.to_owned(),
+            diagnostics: NOT_AVAILABLE.to_owned(),
             submit_time_ms: app.submit_time_ms,
             start_time_ms: app.start_time_ms,
             launch_time_ms: app.launch_time_ms,
@@ -87,14 +88,12 @@ impl Lifecycle {
         }
         report.diagnostics = app.diagnostics.clone();
         report.resource_usage = Some(Box::new(usage_report(&app.used, live)));
-        report.tracking_url = tracking_url(app, attempt, &self.settings);
-        report.original_tracking_url = String::new();
-        report.host = String::new();
+        report.tracking_url = tracking_url(attempt);
+        report.original_tracking_url = tracking_url(attempt);
+        report.host = am_host(attempt);
         if let Some(attempt) = attempt {
             report.progress = attempt.progress;
-            report.host = attempt.host.to_string();
             report.rpc_port = attempt.rpc_port;
-            report.original_tracking_url = attempt.original_tracking_url.to_string();
             if app.diagnostics.is_empty() {
                 report.diagnostics = attempt.diagnostics.clone();
             }
@@ -125,21 +124,21 @@ impl Lifecycle {
         let timeout_type = ApplicationTimeoutType::Lifetime;
         vec![ApplicationTimeout { timeout_type, expires_at_ms: app.expires_at_ms, remaining_ms }]
     }
+}
 
-    /// The report of an attempt.
-    pub(super) fn attempt_report(&self, app: &RmApp, attempt: &RmAppAttempt) -> ApplicationAttemptReport {
-        ApplicationAttemptReport {
-            application_attempt_id: attempt.id,
-            state: attempt.public_state(),
-            am_container_id: attempt.am_container,
-            host: attempt.host.to_string(),
-            rpc_port: attempt.rpc_port,
-            tracking_url: tracking_url(app, Some(attempt), &self.settings),
-            original_tracking_url: attempt.original_tracking_url.to_string(),
-            diagnostics: attempt.diagnostics.clone(),
-            start_time_ms: attempt.start_time_ms,
-            finish_time_ms: attempt.finish_time_ms,
-        }
+/// The report of an attempt.
+pub(super) fn attempt_report(attempt: &RmAppAttempt) -> ApplicationAttemptReport {
+    ApplicationAttemptReport {
+        application_attempt_id: attempt.id,
+        state: attempt.public_state(),
+        am_container_id: attempt.am_container,
+        host: am_host(Some(attempt)),
+        rpc_port: attempt.rpc_port,
+        tracking_url: tracking_url(Some(attempt)),
+        original_tracking_url: tracking_url(Some(attempt)),
+        diagnostics: attempt.diagnostics.clone(),
+        start_time_ms: attempt.start_time_ms,
+        finish_time_ms: attempt.finish_time_ms,
     }
 }
 

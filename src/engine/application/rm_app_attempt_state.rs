@@ -269,6 +269,8 @@ pub const fn step(
             E::AmContainerFinished,
         )
         | (S::AllocatedSaving | S::LaunchedUnmanagedSaving, E::AttemptSaveFailed)
+        // Ours: the ApplicationMaster is watched from the order to launch it on, and its node may say nothing of it.
+        | (S::Allocated, E::Expire)
         | (S::Launched | S::Running, E::Expire) => save(AttemptTarget::Failed),
         (S::Submitted, E::AttemptAdded { is_unmanaged: false }) => Step::To(S::Scheduled, A::Nothing),
         (S::Submitted, E::AttemptAdded { is_unmanaged: true }) => {

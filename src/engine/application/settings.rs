@@ -16,6 +16,10 @@ use crate::engine::scheduler::settings::Calculator;
 /// Users and their groups; the first group of a user is its primary one.
 pub type Groups = BTreeMap<Box<str>, Vec<Box<str>>>;
 
+/// Longest diagnostics that may be asked for. A report's body has 64 KiB: the other texts of a report are below 8 KiB, and
+/// its amounts of 32 resource types with names of 64 bytes below 24 KiB.
+pub const DIAGNOSTICS_SIZE_MAX: u32 = 32 * 1024;
+
 /// Everything the application manager is told once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplicationSettings {
@@ -56,15 +60,12 @@ pub struct ApplicationSettings {
     /// Attempts of one application kept in memory. Failures that do not count allow unlimited attempts: beyond this the
     /// oldest is forgotten. At least the attempts that count are kept.
     pub attempts_kept_max: u32,
-    /// Longest diagnostics kept for an application or attempt, bytes: the end is kept.
+    /// Longest diagnostics kept for an application or attempt, bytes: the end is kept. At most [`DIAGNOSTICS_SIZE_MAX`].
     pub diagnostics_size_max: u32,
     /// Questions to the scheduler that wait for an answer. A client's call beyond is answered Busy.
     pub queries_max: u32,
     /// A write of the state store that failed is tried again after this.
     pub store_retry_interval: Duration,
-    /// Address of the ResourceManager's pages, `http://host:port`: where people are sent when there is no
-    /// ApplicationMaster to look at. Empty = nowhere.
-    pub web_url: Box<str>,
     /// Groups of users.
     pub groups: Groups,
     /// Keys of AMRM tokens: those of unmanaged ApplicationMasters are told to their owners.
@@ -103,7 +104,6 @@ impl Default for ApplicationSettings {
             diagnostics_size_max: 16 * 1024,
             queries_max: 1_024,
             store_retry_interval: Duration::from_secs(1),
-            web_url: Box::default(),
             groups: Groups::new(),
             am_rm_token_keys: KeyPair::default(),
         }

@@ -42,13 +42,13 @@ impl ApplicationManager {
             let result = rkyv::deserialize::<SubmitApplicationRequest, BoxedError>(archived)
                 .map_err(|error| Reject::new(RejectCode::BadBody, error.to_string()))
                 .and_then(|request| self.take_submission(call, request.application_submission_context));
-            let mut line = Line::new(call.user(), OPERATION, "ClientRMService", result.is_ok());
-            if let Err(reject) = &result {
-                line = line
-                    .with("DESCRIPTION", &reject.message)
-                    .with("PERMISSIONS", "Exception in submitting application");
-            }
-            out.audit.push(line.with("APPID", &id.to_string()).finish());
+            let context = &archived.application_submission_context;
+            let label = context.node_label_expression.as_ref().map_or("", |label| label.as_str());
+            let line = Line::of(&call.caller, OPERATION, "ClientRMService", &result)
+                .with("APPID", &id.to_string())
+                .with("QUEUENAME", queue_of(context.queue.as_str()))
+                .with("NODELABEL", label);
+            out.audit.push(line.finish());
             result?;
             self.life.app_input(id, AppInput::Start);
             self.run(out);
@@ -99,7 +99,7 @@ impl Lifecycle {
         user: &str,
         context: ApplicationSubmissionContext,
     ) -> Result<Submission, Reject> {
-        let queue = if context.queue.is_empty() { "default" } else { &context.queue };
+        let queue = queue_of(&context.queue);
         let known_queue = self.access.find(queue);
         let queue_settings = known_queue.and_then(|index| self.access.queues().queues.get(index as usize));
         let am = if context.is_unmanaged_am {
@@ -109,6 +109,7 @@ impl Lifecycle {
         };
         self.check_label("node_label_expression", context.node_label_expression.as_deref(), queue_settings)?;
         let maximum = self.access.queues().max_application_priority;
+        let by_default = queue_settings.map(|settings| settings.default_application_priority);
         if let Some(index) = known_queue
             && !self.access.may_submit(user, index)
         {
@@ -141,7 +142,8 @@ impl Lifecycle {
                 .collect::<String>()
                 .into(),
             queue: queue.into(),
-            priority: context.priority.map(|priority| priority.min(maximum)),
+            // What the queue gives is capped too. An unknown queue is refused by the scheduler.
+            priority: context.priority.or(by_default).map(|priority| priority.min(maximum)),
             is_unmanaged: context.is_unmanaged_am,
             max_attempts: context.max_app_attempts,
             am,
@@ -269,6 +271,11 @@ impl Lifecycle {
             _ => Ok(()),
         }
     }
+}
+
+/// The queue of an application that names none.
+const fn queue_of(asked: &str) -> &str {
+    if asked.is_empty() { "default" } else { asked }
 }
 
 fn archive(context: &ContainerLaunchContext) -> Result<Box<[u8]>, Reject> {

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use heddle_wire::application_client::GetLabelsToNodesRequest;
-use heddle_wire::record::ApplicationId;
+use heddle_wire::record::{ApplicationId, ContainerId};
 use heddle_wire::{Reject, RejectCode};
 
 use super::call::Call;
+use crate::engine::batch::Caller;
 
 /// What happens when the answer is there.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(super) enum Wait {
     /// ExplainApplication: the state is ours.
     Explain(ApplicationId),
     /// SignalToContainer.
-    Signal,
+    Signal(ContainerId),
     /// GetNodeToLabels.
     NodeToLabels { start: u32, limit: u32 },
     /// GetLabelsToNodes.
@@ -72,7 +73,7 @@ pub(super) enum Waiter {
     /// A frame's sender.
     Call(Call, Wait),
     /// ReplaceQueues of the administration service.
-    ReplaceQueues { token: u64, user: Box<str>, queues: u32, added: u32, removed: u32, changed: u32 },
+    ReplaceQueues { token: u64, caller: Caller, queues: u32, added: u32, removed: u32, changed: u32 },
 }
 
 /// See the module.

@@ -107,7 +107,7 @@ impl ApplicationMasterService {
                 if !session.is_held && session.log.unsent() > HOLD_AT {
                     session.is_held = true;
                     self.counters.held += 1;
-                    scheduler.hold_grants(attempt, true);
+                    scheduler.hold_grants(now, attempt, true);
                 }
                 if !core::mem::replace(&mut session.is_to_push, true) {
                     self.to_push.push(attempt);

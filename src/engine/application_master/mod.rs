@@ -62,8 +62,8 @@ use super::time::Instant;
 /// Most frames of one step: their grants share one placement, and the last of them waits for it.
 pub const FRAMES_PER_STEP: usize = 1_024;
 
-/// Bytes of answers (or of pushes) after which a step carries no more events; they follow with the next.
-pub const ANSWERS_SIZE_MAX: usize = 1024 * 1024;
+// Of answers, or of pushes: a step carries no more events then; they follow with the next.
+pub use super::batch::ANSWERS_SIZE_MAX;
 
 /// Events of a session that may wait to be sent before the scheduler is told to hold back: 16 full frames, 2 MiB.
 pub const HOLD_AT: usize = 16_384;
@@ -393,7 +393,7 @@ impl ApplicationMasterService {
                             bytes,
                         );
                     });
-                    Self::release_hold(session, scheduler);
+                    Self::release_hold(now, session, scheduler);
                     if session.log.waiting() > 0 && !session.is_to_push {
                         session.is_to_push = true;
                         self.to_push.push(attempt);
@@ -450,7 +450,7 @@ impl ApplicationMasterService {
                     break;
                 }
             }
-            Self::release_hold(session, scheduler);
+            Self::release_hold(now, session, scheduler);
             false
         });
         self.to_push = to_push;
@@ -498,10 +498,10 @@ impl ApplicationMasterService {
         }
     }
 
-    fn release_hold<S: ResourceScheduler>(session: &mut Session, scheduler: &mut S) {
+    fn release_hold<S: ResourceScheduler>(now: Instant, session: &mut Session, scheduler: &mut S) {
         if session.is_held && session.log.unsent() < HOLD_AT / 2 {
             session.is_held = false;
-            scheduler.hold_grants(session.attempt, false);
+            scheduler.hold_grants(now, session.attempt, false);
         }
     }
 

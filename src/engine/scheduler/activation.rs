@@ -45,12 +45,21 @@ impl Scheduler {
         let pending: Vec<u32> = leaf.pending.iter().map(|key| key.row).collect();
         for row in pending {
             let Some(attempt) = self.attempts.get(row) else { continue };
-            let (number, size) = match &attempt.am {
-                Some(am) => (am.partition, am.size.clone()),
-                None => (0, ResourceVector::ZERO),
+            // An ApplicationMaster outside of the cluster needs no room in a partition: anything in the cluster will do.
+            let (number, size, has_capacity) = match &attempt.am {
+                Some(am) => {
+                    let partition = &self.partitions[usize::from(am.partition)];
+                    (am.partition, am.size.clone(), !partition.total.is_zero())
+                }
+                None => (0, ResourceVector::ZERO, self.partitions.iter().any(|of| !of.total.is_zero())),
             };
             let place = (queue, attempt.leaf_user);
-            match self.may_activate(place, number, &size) {
+            let may_activate = if has_capacity {
+                self.may_activate(place, number, &size)
+            } else {
+                Err(PendingReason::NoCapacity)
+            };
+            match may_activate {
                 Ok(()) => self.activate_one(now, row, place, number, &size),
                 Err(reason) => self.keep_pending(now, row, reason),
             }
@@ -87,7 +96,7 @@ impl Scheduler {
     }
 
     /// What the queue's parents offer it now, what it uses included.
-    fn offered(&self, partition: &Partition, queue: QueueIndex) -> ResourceVector {
+    pub(super) fn offered(&self, partition: &Partition, queue: QueueIndex) -> ResourceVector {
         let mut limit = partition.total.clone();
         let chain = &self.queues.get(queue).chain;
         for pair in chain.windows(2).rev() {
@@ -105,9 +114,6 @@ impl Scheduler {
         size: &ResourceVector,
     ) -> Result<(), PendingReason> {
         let partition = &self.partitions[usize::from(number)];
-        if partition.total.is_zero() {
-            return Err(PendingReason::NoCapacity);
-        }
         let Some(leaf) = partition.leaf(place.0) else { return Err(PendingReason::NoCapacity) };
         let is_first =
             self.queues.leaf(place.0).is_none_or(|leaf| leaf.active == 0) || leaf.am_used.is_zero();
@@ -145,9 +151,21 @@ impl Scheduler {
         self.charge_am(place, number, size, true);
         let Some(attempt) = self.attempts.get_mut(row) else { return };
         attempt.state = AttemptState::Active;
+        self.count_demand(row, true);
+        let Some(attempt) = self.attempts.get(row) else { return };
         let keys: Vec<_> = attempt.asks.keys().copied().collect();
         for key in keys {
             self.refresh_key(now, row, key);
+        }
+    }
+
+    /// An attempt becomes active or ceases to be: its user begins or ceases to want what it asks for.
+    pub(super) fn count_demand(&mut self, row: u32, is_more: bool) {
+        let Some(attempt) = self.attempts.get(row) else { return };
+        let place = (attempt.queue, attempt.leaf_user);
+        for share in attempt.shares.iter().filter(|share| share.pending_keys > 0) {
+            let partition = &mut self.partitions[usize::from(share.partition)];
+            partition.count_demanding(&self.queues, &self.measures, place, is_more);
         }
     }
 

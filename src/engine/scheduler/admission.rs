@@ -17,7 +17,7 @@ use super::limits::{max_applications, max_applications_per_user};
 use super::message::{AddApplication, AddAttempt, ApplicationEvent, LaunchAm, Usage};
 use super::queue::QueueIndex;
 use super::resource::ResourceVector;
-use super::settings::FindQueueError;
+use super::settings::{Capacity, FindQueueError};
 use super::{Scheduler, done, refuse};
 use crate::engine::event::{NodeCommand, NodeOrder};
 use crate::engine::time::Instant;
@@ -28,12 +28,7 @@ impl Scheduler {
         match self.admit(&add) {
             Ok((queue, priority)) => {
                 let user = self.users.hold(&add.user);
-                let weight = self
-                    .queues
-                    .settings(queue)
-                    .user_weights
-                    .get(&add.user)
-                    .map_or(1.0, |weight| f64::from(*weight));
+                let weight = self.queues.weight_of(queue, &add.user);
                 let Some(leaf) = self.queues.leaf_mut(queue) else { return };
                 let leaf_user = leaf.user(user, weight);
                 leaf.users[leaf_user as usize].applications += 1;
@@ -79,7 +74,11 @@ impl Scheduler {
         }
         let queue = tree.find(&add.queue).map_err(|error| match error {
             FindQueueError::Unknown => {
-                format!("Application {id} submitted by user {} to unknown queue: {}", add.user, add.queue)
+                format!(
+                    "Application {id} submitted by user {} to unknown queue: {}; accepted are leaf queues, by path or \
+                     by a last name that only one has",
+                    add.user, add.queue
+                )
             }
             FindQueueError::Ambiguous => format!(
                 "Application {id} submitted by user {} to ambiguous queue: {}; use its full path",
@@ -89,26 +88,26 @@ impl Scheduler {
         let settings = self.queues.settings(queue);
         if !settings.is_leaf {
             return Err(format!(
-                "Application {id} submitted by user {} to non-leaf queue: {}",
+                "Application {id} submitted by user {} to non-leaf queue: {}; accepted is a queue without children",
                 add.user, settings.path
             ));
         }
         if let Some(stopped) = self.queues.stopped(queue) {
             let path = &self.queues.settings(stopped).path;
-            return Err(format!("Queue {path} is STOPPED. Cannot accept submission of application: {id}"));
+            return Err(format!(
+                "Queue {path} is STOPPED, accepted is RUNNING. Cannot accept submission of application: {id}"
+            ));
         }
         self.has_room_for_application(queue, &add.user)
             .map_err(|reason| format!("{reason} cannot accept submission of application: {id}"))?;
-        Ok((queue, add.priority.unwrap_or(settings.default_application_priority)))
+        let by_default = settings.default_application_priority.min(tree.max_application_priority);
+        Ok((queue, add.priority.unwrap_or(by_default)))
     }
 
     /// Whether a leaf may have one more application of this user.
     pub(super) fn has_room_for_application(&self, queue: QueueIndex, user: &str) -> Result<(), String> {
         let settings = self.queues.settings(queue);
-        let shares = self.partitions.iter().map(|partition| &partition.share(queue).capacity);
-        let absolute =
-            shares.filter(|capacity| capacity.is_accessible).map(|capacity| capacity.absolute_capacity);
-        let most = max_applications(&self.queues.tree, settings, absolute);
+        let most = self.max_applications(queue);
         let count = self.queues.get(queue).applications;
         if count >= most {
             return Err(format!(
@@ -130,6 +129,28 @@ impl Scheduler {
             ));
         }
         Ok(())
+    }
+
+    /// Most applications of a leaf.
+    ///
+    /// What part of a partition an amount is nobody knows while it has no nodes. Until then it counts as all of it: after a
+    /// restart applications come before nodes do.
+    pub(super) fn max_applications(&self, queue: QueueIndex) -> u32 {
+        let of = self.queues.get(queue);
+        let is_in_amounts = |label: &str| {
+            of.chain.iter().any(|queue| {
+                let share = self.queues.settings(*queue).capacities.get(label);
+                share.is_some_and(|share| matches!(share.capacity, Capacity::Absolute(_)))
+            })
+        };
+        let shares =
+            self.partitions.iter().filter(|partition| !partition.is_removed).filter_map(|partition| {
+                let capacity = &partition.share(queue).capacity;
+                let is_unknown = partition.total.is_zero() && is_in_amounts(&partition.label);
+                let share = if is_unknown { 1.0 } else { capacity.absolute_capacity };
+                capacity.is_accessible.then_some(share)
+            });
+        max_applications(&self.queues.tree, self.queues.settings(queue), shares)
     }
 
     pub(super) fn add_attempt(&mut self, now: Instant, add: AddAttempt, out: &mut SchedulerOutput) {
@@ -164,9 +185,10 @@ impl Scheduler {
             leaf_user,
             state: AttemptState::NotRunnable { since: now, queue: None },
             keeps_containers: add.keep_containers,
-            is_held: false,
+            held_since: None,
             am,
             asks: std::collections::BTreeMap::new(),
+            asked_in: Vec::new(),
             shares: Vec::new(),
             blacklist: Blacklist::default(),
             am_blacklist: std::collections::BTreeSet::new(),
@@ -382,6 +404,7 @@ impl Scheduler {
                 leaf.active -= 1;
                 of_user.active -= 1;
                 self.charge_am((queue, leaf_user), am.0, &am.1, false);
+                self.count_demand(row, false);
             }
         }
         if !matches!(state, AttemptState::NotRunnable { .. }) {

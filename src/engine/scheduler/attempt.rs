@@ -152,7 +152,7 @@ pub(super) enum AttemptState {
 /// Why an attempt is not active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PendingReason {
-    /// The cluster has no capacity in its partition yet.
+    /// Its partition has no capacity yet; of an unmanaged one, the cluster.
     NoCapacity,
     /// The queue's share for ApplicationMasters.
     QueueAmLimit,
@@ -223,12 +223,14 @@ pub(super) struct AttemptRow {
     pub(super) state: AttemptState,
     /// Containers of earlier attempts are its own.
     pub(super) keeps_containers: bool,
-    /// Its ApplicationMaster does not come for what it was granted: nothing more is placed for it.
-    pub(super) is_held: bool,
+    /// Since when its ApplicationMaster does not come for what it was granted: nothing more is placed for it.
+    pub(super) held_since: Option<Instant>,
     /// Its AM container.
     pub(super) am: Option<AmContainer>,
     /// What it asks for.
     pub(super) asks: BTreeMap<SchedulerKey, Box<KeyAsk>>,
+    /// Partitions its ApplicationMaster has asked in: its headroom is their sum.
+    pub(super) asked_in: Vec<u16>,
     /// By partition, in the order they were first used.
     pub(super) shares: Vec<AttemptShare>,
     /// Where nothing is to be placed.
@@ -273,13 +275,14 @@ impl AttemptRow {
 
     /// Whether it wants a node.
     pub(super) fn accepts(&self, node: &RmNode, is_am: bool) -> bool {
-        !(self.blacklist.names(node) || is_am && self.am_blacklist.contains(&node.host))
+        let is_listed = self.blacklist.names(node) || (is_am && self.am_blacklist.contains(&node.host));
+        !is_listed
     }
 
     /// Whether it may be given containers.
     #[inline]
     pub(super) fn is_active(&self) -> bool {
-        self.state == AttemptState::Active && !self.is_held
+        self.state == AttemptState::Active && self.held_since.is_none()
     }
 
     /// Amount × milliseconds of type `kind` until `now`.

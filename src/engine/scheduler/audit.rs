@@ -149,6 +149,7 @@ impl Scheduler {
         let mut pending_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
         let mut am_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
         let mut strict: Vec<BTreeSet<StrictAsk>> = vec![BTreeSet::new(); self.partitions.len()];
+        let mut demanding: BTreeMap<(u16, QueueIndex), BTreeMap<u32, u32>> = BTreeMap::new();
         for attempt in self.attempts.iter() {
             for (key, ask) in &attempt.asks {
                 if !ask.shapes.is_empty() && !ask.relax_locality && ask.deadline.is_none() {
@@ -159,10 +160,10 @@ impl Scheduler {
             if let Some(am) = attempt.am.as_ref().filter(|_| attempt.state == AttemptState::Active) {
                 am_of.entry((am.partition, attempt.queue)).or_default().add(&am.size);
             }
-            let key = self.app_key(attempt.handle.row());
+            let order = self.app_key(attempt.handle.row());
             for share in &attempt.shares {
-                if share.key != key {
-                    found.push(format!("{name}: kept in the order as {:?}, it is {key:?}", share.key));
+                if share.key != order {
+                    found.push(format!("{name}: kept in the order as {:?}, it is {order:?}", share.key));
                 }
                 let mut pending = ResourceVector::ZERO;
                 for ask in attempt.asks.values().filter(|ask| ask.partition == share.partition) {
@@ -180,8 +181,22 @@ impl Scheduler {
                 if share.pending != pending {
                     found.push(format!("{name}: pending {:?}, its asks {pending:?}", share.pending));
                 }
-                pending_of.entry((share.partition, attempt.queue)).or_default().add(&pending);
+                let key = (share.partition, attempt.queue);
+                pending_of.entry(key).or_default().add(&pending);
+                let asks = attempt.asks.values();
+                let keys = asks.filter(|ask| ask.partition == share.partition && ask.count > 0).count();
+                if share.pending_keys as usize != keys {
+                    found.push(format!("{name}: {} keys outstanding, there are {keys}", share.pending_keys));
+                }
+                if attempt.state == AttemptState::Active && keys > 0 {
+                    *demanding.entry(key).or_default().entry(attempt.leaf_user).or_default() += 1;
+                }
             }
+        }
+        let asks = self.attempts.iter().flat_map(|attempt| attempt.asks.values());
+        let wanted: u64 = asks.map(|ask| u64::from(ask.count)).sum();
+        if self.counts.pending != wanted {
+            found.push(format!("{} containers pending, asks want {wanted}", self.counts.pending));
         }
         for (number, partition) in self.partitions.iter().enumerate() {
             if partition.strict != strict[number] {
@@ -200,6 +215,16 @@ impl Scheduler {
                 let expected = am_of.get(&key).cloned().unwrap_or_default();
                 if leaf.am_used != expected {
                     found.push(format!("queue {path}: AM containers {:?}, kept {expected:?}", leaf.am_used));
+                }
+                let expected = demanding.remove(&key).unwrap_or_default();
+                let of_users = leaf.users.iter().enumerate().filter(|(_, user)| user.demanding > 0);
+                let kept: BTreeMap<u32, u32> =
+                    of_users.map(|(user, of_user)| (user as u32, of_user.demanding)).collect();
+                if kept != expected || leaf.active_users as usize != expected.len() {
+                    found.push(format!(
+                        "queue {path}: {} active users {kept:?}, its asks {expected:?}",
+                        leaf.active_users
+                    ));
                 }
             }
         }

@@ -10,7 +10,7 @@
 
 use super::Scheduler;
 use super::ask::{KeyAsk, PlaceRow, Stage};
-use super::attempt::AppKey;
+use super::attempt::{AppKey, AttemptState};
 use super::container::{Locality, RmContainer};
 use super::face::SchedulerKey;
 use super::names::NameId;
@@ -144,9 +144,12 @@ impl Scheduler {
     ) {
         let Some(attempt) = self.attempts.get_mut(row) else { return };
         let place = (attempt.queue, attempt.leaf_user);
+        // What others want who wait to be activated takes no part of the users' limits yet.
+        let is_counted = attempt.state == AttemptState::Active;
         let share = attempt.share_mut(partition);
         let of = &mut self.partitions[usize::from(partition)];
         let leaf = of.leaf_mut(place.0);
+        self.counts.pending = self.counts.pending + u64::from(after) - u64::from(before);
         if after > before {
             let more = size.times(u64::from(after - before));
             share.pending.add(&more);
@@ -169,7 +172,7 @@ impl Scheduler {
             _ => {}
         }
         let has_keys = share.pending_keys > 0;
-        if had_keys != has_keys {
+        if is_counted && had_keys != has_keys {
             of.count_demanding(&self.queues, &self.measures, place, has_keys);
         }
         let order = self.queues.settings(place.0).application_order;

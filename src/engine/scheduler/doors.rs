@@ -7,6 +7,7 @@ use heddle_wire::RejectCode;
 use heddle_wire::record::{ContainerId, NodeHandle};
 
 use super::Scheduler;
+use super::attempt::AttemptRow;
 use super::completion::{ABORTED, Diagnostics, Ending, forget_on_node};
 use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Transition, Unacknowledged};
 use super::demand::{AM_KEY, Row, RowPlace};
@@ -34,6 +35,18 @@ impl Scheduler {
         }
     }
 
+    /// The label of asks that name none.
+    fn label_by_default(&self, of: &AttemptRow) -> &str {
+        let of_app = self.apps.get(of.app).and_then(|app| app.node_label.as_deref());
+        let of_queue = || self.queues.settings(of.queue).default_node_label_expression.as_deref();
+        of_app.or_else(of_queue).unwrap_or_default()
+    }
+
+    /// The partition of asks that name no label.
+    fn partition_by_default(&self, of: &AttemptRow) -> u16 {
+        self.partition_of(self.label_by_default(of)).unwrap_or(0)
+    }
+
     /// The partition an ask is for, and whether nobody named a label.
     fn partition_of_ask(&self, attempt: Attempt, ask: &Ask<'_>) -> Result<(u16, bool), Refusal> {
         let refuse = |message: String| Refusal { code: RejectCode::InvalidLabelResourceRequest, message };
@@ -45,13 +58,7 @@ impl Scheduler {
                 ask.node_label.unwrap_or_default()
             )));
         }
-        let label = match ask.node_label {
-            Some(label) => label,
-            None => {
-                let of_app = self.apps.get(of.app).and_then(|app| app.node_label.as_deref());
-                of_app.or(settings.default_node_label_expression.as_deref()).unwrap_or_default()
-            }
-        };
+        let label = ask.node_label.unwrap_or_else(|| self.label_by_default(of));
         if label.is_empty() {
             return Ok((0, true));
         }
@@ -79,6 +86,27 @@ impl Scheduler {
     fn container_of(&self, attempt: Attempt, id: &ContainerId) -> Option<ContainerIndex> {
         let of = self.attempts.by_handle(attempt)?;
         self.apps.get(of.app).filter(|app| app.application_id == id.application_id())?.containers.get(id)
+    }
+
+    /// What an attempt could still get in one partition: within its user's limit, its queue's and those above.
+    fn headroom_in(&self, of: &AttemptRow, number: u16) -> ResourceVector {
+        let partition = &self.partitions[usize::from(number)];
+        let share = partition.share(of.queue);
+        let leaf = share.leaf.as_deref().filter(|_| share.capacity.is_accessible);
+        let Some(leaf) = leaf else { return ResourceVector::ZERO };
+        let user = leaf.user(of.leaf_user);
+        let (used, weight) =
+            user.map_or((ResourceVector::ZERO, 1.0), |user| (user.used.clone(), user.weight));
+        let limit = match &leaf.user_limit {
+            Some(limit) => limit.clone(),
+            None => partition.compute_user_limit(&self.queues, &self.measures, of.queue),
+        };
+        let limits = partition.limits(&self.queues, &self.measures, of.queue);
+        let of_user = limits.weighted_user_limit(&limit, weight).minus(&used);
+        let of_queue = limits.current_limit(&self.offered(partition, of.queue)).minus(&share.used);
+        let room = of_user.component_min(&of_queue);
+        let free = partition.total.minus(&partition.share(0).used);
+        self.measures.calculator.round_down(&room, &self.measures.minimum).component_min(&free)
     }
 
     fn give_back(
@@ -165,6 +193,13 @@ impl ResourceScheduler for Scheduler {
         let Ok((partition, has_no_label)) = self.partition_of_ask(attempt, ask) else { return };
         let Some(of) = self.attempts.by_handle(attempt) else { return };
         let maximum = self.maximum_of(of.queue);
+        if ask.place == Place::Any
+            && ask.count > 0
+            && !of.asked_in.contains(&partition)
+            && let Some(of) = self.attempts.get_mut(attempt.row())
+        {
+            of.asked_in.push(partition);
+        }
         let minimum = &self.measures.minimum;
         let size = self.measures.calculator.normalize(&ask.capability, minimum, &maximum, minimum);
         let place = match ask.place {
@@ -184,17 +219,18 @@ impl ResourceScheduler for Scheduler {
         self.set_row(now, attempt.row(), ask.key, row);
     }
 
-    fn hold_grants(&mut self, attempt: Attempt, is_held: bool) {
+    fn hold_grants(&mut self, now: Instant, attempt: Attempt, is_held: bool) {
         if self.attempts.by_handle(attempt).is_none() {
             return;
         }
         let Some(of) = self.attempts.get_mut(attempt.row()) else { return };
-        if core::mem::replace(&mut of.is_held, is_held) == is_held {
+        if of.held_since.is_some() == is_held {
             return;
         }
+        of.held_since = is_held.then_some(now);
         let keys: Vec<SchedulerKey> = of.asks.keys().copied().collect();
         for key in keys {
-            self.refresh_key(Instant::ZERO, attempt.row(), key);
+            self.refresh_key(now, attempt.row(), key);
         }
     }
 
@@ -320,33 +356,24 @@ impl ResourceScheduler for Scheduler {
 
     fn headroom(&self, attempt: Attempt) -> ResourceVector {
         let Some(of) = self.attempts.by_handle(attempt) else { return ResourceVector::ZERO };
-        let partition = &self.partitions[0];
-        let share = partition.share(of.queue);
-        let root = partition.share(0);
-        let Some(leaf) = share.leaf.as_deref() else { return ResourceVector::ZERO };
-        let user = leaf.user(of.leaf_user);
-        let (used, weight) =
-            user.map_or((ResourceVector::ZERO, 1.0), |user| (user.used.clone(), user.weight));
-        let limit = match &leaf.user_limit {
-            Some(limit) => limit.clone(),
-            None => partition.compute_user_limit(&self.queues, &self.measures, of.queue),
-        };
-        let limits = partition.limits(&self.queues, &self.measures, of.queue);
-        let of_user = limits.weighted_user_limit(&limit, weight).minus(&used);
-        let of_queue = limits.current_limit(&partition.total).minus(&share.used);
-        let room = of_user.component_min(&of_queue);
-        let free = partition.total.minus(&root.used);
-        self.measures.calculator.round_down(&room, &self.measures.minimum).component_min(&free)
+        if of.asked_in.is_empty() {
+            return self.headroom_in(of, self.partition_by_default(of));
+        }
+        let mut headroom = ResourceVector::ZERO;
+        for number in &of.asked_in {
+            headroom.add(&self.headroom_in(of, *number));
+        }
+        headroom
     }
 
-    fn num_cluster_nodes(&self, _attempt: Attempt) -> u32 {
-        self.partitions[0].usable_nodes
+    fn num_cluster_nodes(&self, attempt: Attempt) -> u32 {
+        let number = self.attempts.by_handle(attempt).map_or(0, |of| self.partition_by_default(of));
+        self.partitions[usize::from(number)].usable_nodes
     }
 
     fn enhanced_headroom(&self) -> Option<(u64, u64)> {
-        let totals = self.totals();
-        let least = self.measures.minimum.memory_mb().max(1);
-        Some((totals.pending_memory_mb / least, totals.virtual_cores))
+        let virtual_cores = self.partitions.iter().map(|partition| partition.total.virtual_cores()).sum();
+        Some((self.counts.pending, virtual_cores))
     }
 
     fn priority(&self, attempt: Attempt) -> i32 {

@@ -278,10 +278,7 @@ impl Explainer<'_> {
     /// Whether the application itself is kept back, and since when.
     fn inactive(&self, is_am: bool) -> Option<(PendingReason, Instant)> {
         let (of_am, since) = match self.attempt.state {
-            AttemptState::Active if self.attempt.is_held => {
-                (PendingReason::ApplicationNotActive, Instant::ZERO)
-            }
-            AttemptState::Active => return None,
+            AttemptState::Active => (PendingReason::ApplicationNotActive, self.attempt.held_since?),
             AttemptState::NotRunnable { since, .. } => (PendingReason::MaxParallelApplications, since),
             AttemptState::Pending { since, reason } => {
                 let of_am = match reason {

@@ -210,7 +210,7 @@ pub trait ResourceScheduler {
     /// The AM does not come for what it was granted: with `is_held` nothing more is placed for the attempt, until this
     /// is said with false. What is asked stays asked. A scheduler that places on all the same is bounded by what the
     /// cluster has.
-    fn hold_grants(&mut self, _attempt: Attempt, _is_held: bool) {}
+    fn hold_grants(&mut self, _now: Instant, _attempt: Attempt, _is_held: bool) {}
 
     /// Outstanding containers of a key at `Any`.
     fn outstanding(&self, attempt: Attempt, key: SchedulerKey) -> u32;
@@ -246,10 +246,10 @@ pub trait ResourceScheduler {
     /// Places what can be placed: called after a batch of allocates and events, before their answers are written.
     fn schedule(&mut self, now: Instant, out: &mut SchedulerOutput);
 
-    /// What the application could still get in its queue.
+    /// What the application could still get in its queue, in the partitions it asks in.
     fn headroom(&self, attempt: Attempt) -> ResourceVector;
 
-    /// Usable nodes of the queue's default partition.
+    /// Usable nodes of the partition its asks without a label go to.
     fn num_cluster_nodes(&self, attempt: Attempt) -> u32;
 
     /// How busy the whole cluster is: containers all applications still want, virtual cores there are. `None` = not told.

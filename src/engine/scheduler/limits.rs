@@ -93,7 +93,8 @@ impl QueueLimits<'_> {
         self.up(base, self.maximum_am_resource_fraction)
     }
 
-    /// The same for one user, when `active_users` have asks outstanding or applications pending.
+    /// The same for one user. `active_users`: those with asks outstanding in active applications, and those that have only
+    /// pending applications.
     #[must_use]
     pub fn user_am_limit(&self, am_limit: &ResourceVector, active_users: u32, weight: f64) -> ResourceVector {
         let of_user = match self.user_limit_factor {

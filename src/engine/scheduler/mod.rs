@@ -90,6 +90,7 @@ pub struct Scheduler {
     to_activate: BTreeSet<u32>,
     counts: totals::Counts,
     /// Asks that are done, for their memory.
+    #[expect(clippy::vec_box, reason = "they go into an attempt's map and back without being moved")]
     spare_asks: Vec<Box<ask::KeyAsk>>,
     /// Reused: where an ask may be placed.
     reaches: Vec<shape::Reach>,

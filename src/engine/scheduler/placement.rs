@@ -281,22 +281,28 @@ impl Scheduler {
         }
         let size = &partition.shapes.get(shape).size;
         let calculator = self.measures.calculator;
-        if !gives_up_reservation && !calculator.fits_in(size, room) {
-            if reserved > 0 {
-                gives_up_reservation = true;
-            } else {
-                let share = partition.share(queue);
-                let own = share.capacity.effective_max.minus(&share.used);
-                let is_own = !calculator.fits_in(size, &own);
-                let block = is_own.then(|| LimitBlock { queue, wanted: size.clone(), since: now });
-                if let Some(leaf) = partition.leaf_mut(queue) {
-                    leaf.short_since.get_or_insert(now);
-                    if block.is_some() {
-                        leaf.limit_block = block;
-                    }
+        let fits = calculator.fits_in(size, room);
+        gives_up_reservation |= !fits && reserved > 0;
+        // What is reserved counts as used, so giving it up for a container leaves the sums as they are. They may be beyond
+        // bounds that became smaller since.
+        let is_within = |queue: &QueueIndex| {
+            let share = partition.share(*queue);
+            calculator.fits_in(&share.used, &share.capacity.effective_max)
+        };
+        let chain = &self.queues.get(queue).chain;
+        let may = fits || gives_up_reservation && chain.iter().filter(|queue| **queue != 0).all(is_within);
+        if !may {
+            let share = partition.share(queue);
+            let own = share.capacity.effective_max.minus(&share.used);
+            let is_own = !calculator.fits_in(size, &own);
+            let block = is_own.then(|| LimitBlock { queue, wanted: size.clone(), since: now });
+            if let Some(leaf) = partition.leaf_mut(queue) {
+                leaf.short_since.get_or_insert(now);
+                if block.is_some() {
+                    leaf.limit_block = block;
                 }
-                return Check::NoRoom;
             }
+            return Check::NoRoom;
         }
         Check::May(Candidate { queue, user, row, key, shape, gives_up_reservation })
     }

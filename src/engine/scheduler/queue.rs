@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::attempt::AppKey;
+use super::capacity::written;
 use super::names::NameId;
 use super::settings::{QueueSettings, QueueState, QueueTree};
 
@@ -108,6 +109,11 @@ impl Queues {
     #[inline]
     pub(super) fn settings(&self, queue: QueueIndex) -> &QueueSettings {
         &self.tree.queues[queue as usize]
+    }
+
+    /// A user's weight in a leaf, as it was written.
+    pub(super) fn weight_of(&self, queue: QueueIndex, user: &str) -> f64 {
+        self.settings(queue).user_weights.get(user).map_or(1.0, |weight| written(*weight))
     }
 
     /// A leaf's own part.

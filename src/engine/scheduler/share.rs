@@ -137,7 +137,7 @@ pub(super) struct UserShare {
     pub(super) weight: f64,
     /// Its used share of the partition, as it went into the leaf's sum.
     pub(super) share: FixedShare,
-    /// Attempts with outstanding asks.
+    /// Active attempts with outstanding asks.
     pub(super) demanding: u32,
     /// Over its limit: since when, and the key it is parked under.
     pub(super) parked: Option<(Instant, u64)>,

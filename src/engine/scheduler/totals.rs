@@ -20,6 +20,8 @@ pub(super) struct Counts {
     pub(super) unknown_virtual_cores: u64,
     /// Known containers that run now.
     pub(super) running: u64,
+    /// Containers outstanding asks want now, over all leaves and partitions.
+    pub(super) pending: u64,
 }
 
 /// Sums over the cluster.

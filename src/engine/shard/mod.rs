@@ -56,10 +56,7 @@ use super::event::{CommandReply, RemovedReason, ShardCommand};
 use super::settings::ShardSettings;
 use super::time::{Duration, Instant};
 
-/// Most bytes of answers after which [`Shard::handle_frames`] stops and says how far it came.
-///
-/// Well below what is kept for a peer that reads slowly, so that one piece of answers never looks like that.
-pub const ANSWERS_SIZE_MAX: usize = 1024 * 1024;
+pub use super::batch::ANSWERS_SIZE_MAX;
 
 /// What a shard says besides answers. Reused; the caller takes out what it passes on.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use heddle_wire::record::{ApplicationId, NodeHandle};
 use super::*;
 use crate::engine::batch::{PeerId, StreamRef};
 use crate::engine::event::NodeOrder;
-use crate::ring::spsc;
+use crate::ring::{SpscProducer, spsc};
 use crate::runtime::proxy::{BATCHES, RolePort, connect};
 
 const STREAM: StreamRef = StreamRef::new(0, 1, 1);
@@ -124,14 +124,14 @@ impl Bench {
             (Arc::<Done>::default(), Arc::<Done>::default(), Arc::<AtomicU64>::default());
         let shard = ShardLink {
             events: events_in,
-            commands: orders,
+            commands: Outgoing::new(orders),
             shard_commands: shard_commands.clone(),
             sleeper: Arc::clone(&sleeper),
             done: Arc::clone(&shard_done),
         };
         let application = ApplicationLink {
             commands: commands_in,
-            events: events_out,
+            events: Outgoing::new(events_out),
             sleeper,
             finished: Arc::clone(&finished),
             done: Arc::clone(&application_done),
@@ -211,7 +211,7 @@ fn a_full_ring_holds_input_back_and_nothing_is_lost() {
         bench.step();
         bench.step();
         // Three at most were said and not taken: two in the ring, one in hand.
-        assert!(bench.role.application.waiting.len() <= 1);
+        assert!(bench.role.application.link.events.waiting() <= 1);
         heard.extend(bench.heard());
         assert!(heard.len() == 40 || bench.role.has_work());
         rounds += 1;

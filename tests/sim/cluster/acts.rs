@@ -5,16 +5,19 @@
 
 use heddle::engine::application::ApplicationCommand;
 use heddle::engine::batch::{Caller, PeerId};
+use heddle::engine::event::{DecommissionMode, ShardCommand};
 use heddle::engine::scheduler::settings::{Capacity, MaximumCapacity, QueueState};
+use heddle::engine::settings::{ExcludedHost, NodeLists};
 use heddle_loadgen::application::AmExit;
 use heddle_wire::administration::{
     AddToClusterNodeLabelsRequest, NodeResource, RemoveFromClusterNodeLabelsRequest,
     ReplaceLabelsOnNodesRequest, UpdateNodeResourceRequest,
 };
 use heddle_wire::application_client::{
-    ExplainApplicationRequest, FailApplicationAttemptRequest, GetContainersRequest, GetQueueInfoRequest,
-    KillApplicationRequest, MoveApplicationAcrossQueuesRequest, SignalToContainerRequest,
-    SubmitApplicationRequest, UpdateApplicationPriorityRequest, UpdateApplicationTimeoutsRequest,
+    ExplainApplicationRequest, FailApplicationAttemptRequest, GetApplicationReportRequest,
+    GetContainersRequest, GetQueueInfoRequest, KillApplicationRequest, MoveApplicationAcrossQueuesRequest,
+    SignalToContainerRequest, SubmitApplicationRequest, UpdateApplicationPriorityRequest,
+    UpdateApplicationTimeoutsRequest,
 };
 use heddle_wire::application_master::{AllocateRequest, FinishApplicationMasterRequest};
 use heddle_wire::record::{
@@ -28,6 +31,7 @@ use super::kinds::Happening;
 use super::plan::{Act, LABEL, RM_IDENTIFIER, host_of};
 use super::roles::Role;
 use super::world::{Event, Link, World, tell};
+use crate::describe;
 use crate::node::NM_PORT;
 
 macro_rules! ask {
@@ -81,11 +85,7 @@ impl World {
                 self.tally.hit(Happening::ClientStreamCut);
                 self.cut(Link::Client(user));
             }
-            Act::KillApplication => {
-                self.seen.touch(application_id);
-                let request = KillApplicationRequest { application_id, diagnostics: Some("enough".into()) };
-                ask!(self, KillApplication, 0, request)?;
-            }
+            Act::KillApplication => self.kill_application(application_id)?,
             Act::FailAttempt => {
                 self.seen.touch(application_id);
                 let attempt_id = self.chance.between(1, 2) as u32;
@@ -135,7 +135,8 @@ impl World {
             }
             Act::ReplaceLabels => {
                 let label = self.chance.hits(600).then(|| LABEL.to_owned());
-                self.replace_labels(node, label)?;
+                let fails = self.chance.hits(500);
+                self.replace_labels(vec![(node, label)], fails)?;
             }
             Act::RemoveLabels => {
                 let request = RemoveFromClusterNodeLabelsRequest { node_labels: vec![LABEL.to_owned()] };
@@ -147,16 +148,84 @@ impl World {
                 self.update_capacity(node, Resource::new(memory_mb, cores))?;
             }
             Act::ReplaceQueues => self.replace_queues(),
+            Act::Decommission => self.decommission(node)?,
+            Act::Stranger => self.act_as_stranger(application_id)?,
         }
         self.exchange()
     }
 
-    fn kill_node(&mut self, node: u32) {
+    /// True when the cluster can do without the node, which it then has to.
+    fn give_up_node(&mut self, node: u32) -> bool {
         let left = self.plan.nodes as usize - self.killed_nodes.len();
-        if left > 2 && self.killed_nodes.insert(node) {
+        left > self.plan.nodes_least as usize && self.killed_nodes.insert(node)
+    }
+
+    fn kill_node(&mut self, node: u32) {
+        if self.give_up_node(node) {
             self.tally.hit(Happening::NodeKilled);
             self.fleet.kill(node);
         }
+    }
+
+    /// An administrator takes a node out, at once or when it is empty.
+    fn decommission(&mut self, node: u32) -> Result<(), String> {
+        if !self.give_up_node(node) {
+            return Ok(());
+        }
+        self.tally.hit(Happening::Decommissioned);
+        let mode = *self.chance.pick(&[
+            DecommissionMode::Normal,
+            DecommissionMode::Forceful,
+            DecommissionMode::Graceful(Some(3_000)),
+            DecommissionMode::Graceful(None),
+        ]);
+        self.excluded.insert(host_of(node));
+        let excluded = self.excluded.iter();
+        let exclude = excluded.map(|host| ExcludedHost { host: host.as_str().into(), timeout_s: None });
+        let lists = NodeLists { include: Box::default(), exclude: exclude.collect() };
+        tell!(self, "{} is taken out, {mode:?}", host_of(node));
+        self.command_shards(|token| ShardCommand::SetNodeLists { token, lists: lists.clone(), mode })
+    }
+
+    pub(super) fn kill_application(&mut self, application_id: ApplicationId) -> Result<(), String> {
+        self.seen.touch(application_id);
+        let request = KillApplicationRequest { application_id, diagnostics: Some("enough".into()) };
+        ask!(self, KillApplication, 0, request)
+    }
+
+    /// Somebody who owns nothing and is in no list tries what others may.
+    fn act_as_stranger(&mut self, application_id: ApplicationId) -> Result<(), String> {
+        if !self.plan.scheduler.queues.acl_enabled {
+            return Ok(());
+        }
+        self.serial += 1;
+        let serial = self.serial;
+        let mut bytes = Vec::new();
+        macro_rules! write {
+            ($opcode:ident, $request:expr) => {{
+                write_frame(&mut bytes, Flags::REQUEST, serial, 0, &$request);
+                Opcode::$opcode
+            }};
+        }
+        let opcode = match self.chance.below(4) {
+            0 => write!(KillApplication, KillApplicationRequest { application_id, diagnostics: None }),
+            1 => write!(GetApplicationReport, GetApplicationReportRequest { application_id }),
+            2 => {
+                let target_queue = "root.default".to_owned();
+                write!(
+                    MoveApplicationAcrossQueues,
+                    MoveApplicationAcrossQueuesRequest { application_id, target_queue }
+                )
+            }
+            _ => {
+                let application_id = ApplicationId { id: 1_000_000, ..application_id };
+                let application_submission_context = a_submission(application_id, "root.default");
+                write!(SubmitApplication, SubmitApplicationRequest { application_submission_context })
+            }
+        };
+        tell!(self, "stranger -> {}", describe::frame(&bytes));
+        self.seen.admin_asked(serial, opcode);
+        self.send_to_rm(Link::Stranger, bytes)
     }
 
     /// An ApplicationMaster falls silent, or its process dies.
@@ -184,29 +253,11 @@ impl World {
             return Ok(());
         }
         self.tally.hit(Happening::Resubmitted);
-        let context = ApplicationSubmissionContext {
-            application_id,
-            application_name: "another".to_owned(),
-            application_type: "SIM".to_owned(),
-            queue: "root.default".to_owned(),
-            priority: None,
-            am_container_spec: ContainerLaunchContext::default(),
-            is_unmanaged_am: false,
-            cancel_tokens_when_complete: true,
-            max_app_attempts: 1,
-            resource: Some(Resource::new(1_024, 1)),
-            am_container_resource_requests: Vec::new(),
-            keep_containers_across_application_attempts: false,
-            application_tags: Vec::new(),
-            attempt_failures_validity_interval_ms: None,
-            node_label_expression: None,
-            application_timeouts: Vec::new(),
-            application_scheduling_properties: Vec::new(),
-            log_aggregation_context: None,
-        };
-        // An id that was forgotten meanwhile may be refused or become an application without an ApplicationMaster.
+        // Known, it is answered as if it had been taken; forgotten meanwhile, it is refused for its queue.
         self.seen.touch(application_id);
-        let request = SubmitApplicationRequest { application_submission_context: context };
+        let request = SubmitApplicationRequest {
+            application_submission_context: a_submission(application_id, "root.nowhere"),
+        };
         ask!(self, SubmitApplication, 0, request)
     }
 
@@ -251,13 +302,16 @@ impl World {
         }
     }
 
-    fn replace_labels(&mut self, node: u32, label: Option<String>) -> Result<(), String> {
-        let node_id = NodeId::new(host_of(node), NM_PORT);
-        let node_labels = label.into_iter().collect();
-        let request = ReplaceLabelsOnNodesRequest {
-            node_to_labels: vec![NodeIdToLabels { node_id, node_labels }],
-            fail_on_unknown_nodes: self.chance.hits(500),
-        };
+    fn replace_labels(
+        &mut self,
+        labels: Vec<(u32, Option<String>)>,
+        fail_on_unknown_nodes: bool,
+    ) -> Result<(), String> {
+        let labels = labels.into_iter().map(|(node, label)| NodeIdToLabels {
+            node_id: NodeId::new(host_of(node), NM_PORT),
+            node_labels: label.into_iter().collect(),
+        });
+        let request = ReplaceLabelsOnNodesRequest { node_to_labels: labels.collect(), fail_on_unknown_nodes };
         ask!(self, ReplaceLabelsOnNodes, 0, request)
     }
 
@@ -293,11 +347,22 @@ impl World {
 
     fn put_queues(&mut self, queues: heddle::engine::scheduler::settings::QueueTree) {
         self.serial += 1;
-        let caller = Caller { peer: PeerId(3), name: "root".into(), is_admin: true };
+        let caller = Caller::new(PeerId(3), "root", true);
         let command =
             ApplicationCommand::ReplaceQueues { token: self.serial, caller, queues: Box::new(queues) };
         self.rm.commands.push_back(command);
         self.plan_step(Role::Application);
+    }
+
+    fn nodes_left(&self) -> Vec<u32> {
+        (0..self.plan.nodes).filter(|node| !self.killed_nodes.contains(node)).collect()
+    }
+
+    /// Where labelled tasks are, the first node there is has the label; no other has one.
+    pub(super) fn label_nodes(&mut self) -> Result<(), String> {
+        let mut label = self.plan.has_labelled.then(|| LABEL.to_owned());
+        let labels = self.nodes_left().into_iter().map(|node| (node, label.take())).collect();
+        self.replace_labels(labels, false)
     }
 
     /// What administrators changed is as it was: there is room for everybody.
@@ -305,16 +370,39 @@ impl World {
         if self.plan.acts.contains(&Act::ReplaceQueues) {
             self.put_queues(self.plan.scheduler.queues.clone());
         }
-        for node in (0..self.plan.nodes).filter(|node| !self.killed_nodes.contains(node)).collect::<Vec<_>>()
-        {
-            if self.plan.acts.contains(&Act::ReplaceLabels) {
-                self.replace_labels(node, None)?;
-            }
+        if self.plan.has_labelled || self.plan.acts.contains(&Act::ReplaceLabels) {
+            self.label_nodes()?;
+        }
+        for node in self.nodes_left() {
             if self.plan.acts.contains(&Act::UpdateCapacity) {
                 let (memory_mb, cores) = self.plan.node_size;
                 self.update_capacity(node, Resource::new(memory_mb, cores))?;
             }
         }
         Ok(())
+    }
+}
+
+/// A submission that nothing is wrong with.
+fn a_submission(application_id: ApplicationId, queue: &str) -> ApplicationSubmissionContext {
+    ApplicationSubmissionContext {
+        application_id,
+        application_name: "another".to_owned(),
+        application_type: "SIM".to_owned(),
+        queue: queue.to_owned(),
+        priority: None,
+        am_container_spec: ContainerLaunchContext::default(),
+        is_unmanaged_am: false,
+        cancel_tokens_when_complete: true,
+        max_app_attempts: 1,
+        resource: Some(Resource::new(1_024, 1)),
+        am_container_resource_requests: Vec::new(),
+        keep_containers_across_application_attempts: false,
+        application_tags: Vec::new(),
+        attempt_failures_validity_interval_ms: None,
+        node_label_expression: None,
+        application_timeouts: Vec::new(),
+        application_scheduling_properties: Vec::new(),
+        log_aggregation_context: None,
     }
 }

@@ -120,6 +120,40 @@ impl Seen {
         }
     }
 
+    /// Somebody who may nothing is refused, or shown what everybody may see.
+    pub(super) fn stranger_answered(&mut self, frame: &Frame<'_>, tally: &mut Tally) -> Result<(), String> {
+        let header = &frame.header;
+        self.admin_answered(header.correlation_id, header.opcode)?;
+        if header.flags.is_reject() {
+            let reject =
+                message::decode_reject(header.opcode, frame.body()).map_err(|error| error.to_string())?;
+            return match RejectCode::from_number(reject.code) {
+                Some(RejectCode::AccessControl) => {
+                    tally.hit(Happening::Denied);
+                    Ok(())
+                }
+                Some(RejectCode::ApplicationNotFound) => Ok(()),
+                Some(code) if code.is_retryable() => Ok(()),
+                code => Err(format!("a stranger is told {code:?}: {}", reject.message)),
+            };
+        }
+        if header.opcode != Opcode::GetApplicationReport {
+            return Err(format!("a stranger's {:?} is carried out", header.opcode));
+        }
+        let answer: GetApplicationReportResponse = decode(frame.body()).map_err(|error| error.to_string())?;
+        let report = answer.application_report;
+        let texts = [&report.host, &report.tracking_url, &report.original_tracking_url, &report.diagnostics];
+        let is_secret = report.resource_usage.is_none()
+            && report.am_rm_token.is_none()
+            && report.attempt_handle.is_none()
+            && report.rpc_port == -1;
+        if !is_secret || texts.iter().any(|text| **text != "N/A") {
+            return Err(format!("a stranger is shown {report:?}"));
+        }
+        tally.hit(Happening::Sanitised);
+        Ok(())
+    }
+
     // The store:
 
     /// An operation is durable.
@@ -167,8 +201,10 @@ impl Seen {
                     }
                     _ => return Ok(()),
                 };
-                // What the store refused for good is shown as such.
-                if !self.saved.contains(&id) && report.diagnostics.contains("store") {
+                // What the store refused for good is shown as such; to a stranger without the reason.
+                let reason = &report.diagnostics;
+                if !self.saved.contains(&id) && (reason.contains("store") || expected == 7 && reason == "N/A")
+                {
                     return Ok(());
                 }
                 let stored = self.finals.get(&id);

@@ -29,6 +29,13 @@ happenings! {
     // Clients and administrators:
     Killed, AttemptFailed, Moved, Resubmitted, PriorityUpdated, TimeoutUpdated, Signalled, Queried, ForeignFrame,
     LabelsAdded, LabelsReplaced, LabelsRemoved, CapacityUpdated, QueuesReplaced, QueueStopped, Busy,
+    Decommissioned, Blacklisted, KilledFinishing,
+    /// A stranger is refused, or shown what everybody may see.
+    Denied, Sanitised,
+    /// Granted on a node with the label that was asked for, and on one with a shared label that was not.
+    GrantedOnLabel, GrantedAsGuest,
+    /// Something was pending at a quiet moment, and every limit and node was looked at for it.
+    PendingJudged,
     // The state store:
     StoreSlow, StoreFailed,
     // Ends:

@@ -50,13 +50,21 @@ macro_rules! acts {
 acts! {
     KillNode, PauseNode, VanishMaster, CrashMaster, CutMaster, CutNode, CutClient, KillApplication, FailAttempt,
     MoveApplication, Resubmit, UpdatePriority, UpdateTimeout, SignalContainer, AskAround, ForeignFrame, AddLabels,
-    ReplaceLabels, RemoveLabels, UpdateCapacity, ReplaceQueues,
+    ReplaceLabels, RemoveLabels, UpdateCapacity, ReplaceQueues, Decommission, Stranger,
 }
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) nodes: u32,
+    /// So many are left in any case.
+    pub(crate) nodes_least: u32,
+    /// Queues have shares of the nodes with [`LABEL`], and some tasks run only there.
+    pub(crate) has_labelled: bool,
+    /// ApplicationMasters refuse hosts now and then, until the faults end.
+    pub(crate) has_blacklists: bool,
+    /// Applications are killed as they say that they are done.
+    pub(crate) kills_finishing: bool,
     /// Memory of every node, MiB, and its cores.
     pub(crate) node_size: (u64, u32),
     pub(crate) shards: Vec<ShardSettings>,
@@ -86,7 +94,10 @@ fn millis(chance: &mut Chance, low: u64, high: u64) -> Duration {
 
 impl Plan {
     pub(crate) fn new(chance: &mut Chance) -> Self {
-        let nodes = chance.between(2, 6) as u32;
+        let scheduler = scheduler_settings(chance);
+        let has_labelled = scheduler.queues.queues[1].capacities.contains_key(LABEL);
+        let nodes_least = if has_labelled { 3 } else { 2 };
+        let nodes = chance.between(u64::from(nodes_least), 6) as u32;
         let share = *chance.pick(&[50, 200, 350, 500]);
         let on = |chance: &mut Chance| chance.hits(share);
         let node_weather = Weather {
@@ -105,7 +116,6 @@ impl Plan {
             ..Weather::default()
         };
         let node_size = *chance.pick(&[(8_192, 8), (12_288, 16), (16_384, 8)]);
-        let scheduler = scheduler_settings(chance);
         let application = application_settings(chance, &scheduler);
         let applications = chance.between(1, 4);
         let applications = (0..applications)
@@ -118,6 +128,10 @@ impl Plan {
         let acts = Act::ALL.iter().copied().filter(|_| on(chance)).collect();
         Self {
             nodes,
+            nodes_least,
+            has_labelled,
+            has_blacklists: on(chance),
+            kills_finishing: on(chance),
             node_size,
             shards: shard_settings(chance, &scheduler),
             scheduler,
@@ -146,12 +160,16 @@ fn keys() -> KeyPair {
     KeyPair { current: Some((1, Box::new([7; 32]))), next: None }
 }
 
-fn queues(chance: &mut Chance) -> QueueTree {
+fn queues(chance: &mut Chance, has_labelled: bool) -> QueueTree {
     let leaf = |chance: &mut Chance, path: &str, parent: u32, share: f32| {
         let mut queue = QueueSettings::leaf(path, Some(parent), Capacity::Percent(share));
         for capacity in queue.capacities.values_mut() {
             capacity.maximum_am_resource_percent = *chance.pick(&[0.1, 0.5, 1.0]);
             capacity.maximum = MaximumCapacity::Percent(*chance.pick(&[75.0, 100.0]));
+        }
+        if has_labelled {
+            let of_default = queue.capacities.values().next().cloned();
+            queue.capacities.extend(of_default.map(|capacity| (LABEL.into(), capacity)));
         }
         queue.user_limit_factor = *chance.pick(&[None, Some(4.0)]);
         queue.minimum_user_limit_percent = *chance.pick(&[25.0, 100.0]);
@@ -159,13 +177,17 @@ fn queues(chance: &mut Chance) -> QueueTree {
             *chance.pick(&[ApplicationOrder::Fifo, ApplicationOrder::Fair { size_based_weight: false }]);
         queue.placement = *chance.pick(&[NodePlacement::Spread, NodePlacement::BinPack]);
         queue.accessible_node_labels = None;
-        queue.acl_submit_applications = Acl::all();
+        queue.acl_submit_applications = Acl::parse("ada,bob");
         queue
     };
     let mut tree = QueueTree { max_application_priority: 10, ..QueueTree::default() };
+    tree.acl_enabled = chance.hits(400);
+    tree.admin_acl = Acl::parse("root");
     let order = *chance.pick(&[QueueOrder::Utilization, QueueOrder::PriorityUtilization]);
     tree.queues.truncate(1);
     tree.queues[0].queue_order = order;
+    tree.queues[0].acl_submit_applications = Acl::default();
+    tree.queues[0].acl_administer_queue = Acl::default();
     tree.queues[0].accessible_node_labels = None;
     if chance.hits(300) {
         tree.queues.push(leaf(chance, "root.default", 0, 100.0));
@@ -185,14 +207,15 @@ fn queues(chance: &mut Chance) -> QueueTree {
 }
 
 fn scheduler_settings(chance: &mut Chance) -> SchedulerSettings {
-    let has_labels = chance.hits(300);
+    let has_labels = chance.hits(400);
+    let has_labelled = has_labels && chance.hits(600);
     let node_labels = if has_labels { [(LABEL.into(), chance.hits(500))].into() } else { Default::default() };
     SchedulerSettings {
         rm_identifier: RM_IDENTIFIER,
         calculator: *chance.pick(&[Calculator::Memory, Calculator::Dominant]),
         minimum_allocation: ResourceVector::new(*chance.pick(&[512, 1_024]), 1),
         maximum_allocation: ResourceVector::new(4_096, 4),
-        queues: queues(chance),
+        queues: queues(chance, has_labelled),
         node_labels,
         node_labels_enabled: has_labels,
         allocation_expiry: millis(chance, 6_000, 12_000),
@@ -256,7 +279,7 @@ fn shard_settings(chance: &mut Chance, scheduler: &SchedulerSettings) -> Vec<Sha
     (0..shard_count).map(|shard| ShardSettings { shard: shard as u8, ..settings.clone() }).collect()
 }
 
-fn task_group(chance: &mut Chance, number: u64, nodes: u32) -> TaskGroup {
+fn task_group(chance: &mut Chance, number: u64, nodes: u32, has_labelled: bool) -> TaskGroup {
     let count = chance.between(1, 10) as u32;
     let mut localities = Vec::new();
     if chance.hits(300) {
@@ -268,6 +291,7 @@ fn task_group(chance: &mut Chance, number: u64, nodes: u32) -> TaskGroup {
         1 => Durations::Constant(chance.between(300, 2_500)),
         _ => Durations::List((0..4).map(|_| chance.between(50, 4_000)).collect()),
     };
+    let is_labelled = has_labelled && localities.is_empty() && chance.hits(500);
     TaskGroup {
         priority: *chance.pick(&[1, 10, 20]),
         allocation_request_id: number as i64,
@@ -282,6 +306,7 @@ fn task_group(chance: &mut Chance, number: u64, nodes: u32) -> TaskGroup {
         },
         delay_ms: chance.below(500),
         retries: 1_000,
+        label: is_labelled.then(|| LABEL.into()),
         ..TaskGroup::default()
     }
 }
@@ -295,6 +320,7 @@ fn application_spec(
     let leaves: Vec<&str> =
         scheduler.queues.queues.iter().filter(|queue| queue.is_leaf).map(|queue| &*queue.path).collect();
     let groups = chance.between(0, 2);
+    let has_labelled = scheduler.queues.queues[1].capacities.contains_key(LABEL);
     ApplicationSpec {
         submit_ms: chance.below(5_000),
         name: format!("app-{number}").into(),
@@ -313,6 +339,6 @@ fn application_spec(
             is_unmanaged: chance.hits(100),
             ..AmSpec::default()
         },
-        groups: (0..groups).map(|group| task_group(chance, group, nodes)).collect(),
+        groups: (0..groups).map(|group| task_group(chance, group, nodes, has_labelled)).collect(),
     }
 }

@@ -10,17 +10,17 @@ use heddle::engine::application::{
     ApplicationCommand, ApplicationManager, ApplicationOutput, StoreEvent, StoreOperation,
 };
 use heddle::engine::batch::{AnswerBatch, Caller, FrameBatch, PeerId, StreamRef};
-use heddle::engine::event::{NodeCommand, NodeEvent};
+use heddle::engine::event::{NodeCommand, NodeEvent, ShardCommand};
 use heddle::engine::scheduler::Scheduler;
 use heddle::engine::scheduler::message::{ApplicationEvent, SchedulerCommand};
 use heddle::engine::scheduling::Scheduling;
 use heddle::engine::shard::{Outbox, Shard};
 use heddle::engine::time::Instant;
 use heddle::store::{MemoryStore, StateStore};
-use heddle_wire::Opcode;
 use heddle_wire::frame::Frame;
 use heddle_wire::opcode::Protocol;
 use heddle_wire::record::NodeHandle;
+use heddle_wire::{Opcode, decode};
 
 use super::kinds::Happening;
 use super::plan::Plan;
@@ -145,7 +145,7 @@ impl ResourceManager {
         !core::mem::replace(&mut self.planned[Self::place(role)], true)
     }
 
-    fn is_planned(&self, role: Role) -> bool {
+    pub(super) fn is_planned(&self, role: Role) -> bool {
         self.planned[Self::place(role)]
     }
 
@@ -185,15 +185,18 @@ impl ResourceManager {
     }
 }
 
-const fn instant(now_us: u64) -> Instant {
+fn parse(bytes: &[u8]) -> Result<Frame<'_>, String> {
+    Frame::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+pub(super) const fn instant(now_us: u64) -> Instant {
     Instant::from_nanos(now_us * 1_000)
 }
 
 impl World {
     /// Whose certificate a peer's frames come under.
     pub(super) fn caller(&self, link: Link) -> Caller {
-        let caller =
-            |number: u64, name: &str, is_admin| Caller { peer: PeerId(number), name: name.into(), is_admin };
+        let caller = |number: u64, name: &str, is_admin| Caller::new(PeerId(number), name, is_admin);
         match link {
             Link::Node(node) => caller(100 + u64::from(node), "node", false),
             Link::Master(slot) => {
@@ -205,6 +208,7 @@ impl World {
                 caller(if name == "ada" { 1 } else { 2 }, name, false)
             }
             Link::Admin => caller(3, "root", true),
+            Link::Stranger => caller(4, "eve", false),
         }
     }
 
@@ -292,6 +296,18 @@ impl World {
         Ok(())
     }
 
+    /// Every shard is told.
+    pub(super) fn command_shards(&mut self, command: impl Fn(u64) -> ShardCommand) -> Result<(), String> {
+        let now = instant(self.now_us);
+        for shard in 0..self.rm.shards.len() {
+            self.serial += 1;
+            let role = &mut self.rm.shards[shard];
+            role.shard.handle_shard_command(now, command(self.serial), &mut role.out);
+            self.after_shard(shard)?;
+        }
+        Ok(())
+    }
+
     /// Pushes leave, events go to the scheduler as far as there is room.
     fn after_shard(&mut self, shard: usize) -> Result<(), String> {
         let out = &mut self.rm.shards[shard].out;
@@ -322,11 +338,13 @@ impl World {
         for _ in 0..most {
             let Some(command) = self.rm.scheduler_commands.pop_front() else { break };
             tell!(self, "scheduler is told {command:?}");
+            self.books.command(&command);
             self.rm.scheduling.handle_command(now, command);
         }
         let events = self.chance.between(1, 4);
         for _ in 0..events {
             let Some(event) = self.rm.node_events.pop_front() else { break };
+            self.books.node_event(&event);
             self.rm.scheduling.handle_node_event(now, event);
         }
         let (mut answers, mut pushes) = (AnswerBatch::default(), AnswerBatch::default());
@@ -357,19 +375,25 @@ impl World {
         for notice in notices {
             tell!(self, "scheduler notes: {notice}");
         }
-        for ((stream, asked), answer) in asked.iter().zip(answers.answers()) {
-            self.seen.master_answered(*stream, asked, answers.answer_bytes(answer), &mut self.tally)?;
-        }
-        for push in pushes.answers() {
-            self.seen.pushed(pushes.answer_bytes(push), &mut self.tally)?;
-        }
         for command in &commands {
             self.seen.ordered(command)?;
         }
         for event in &events {
             tell!(self, "scheduler says {event:?}");
             self.seen.said(event, &mut self.tally);
+            self.books.said(event);
         }
+        for ((stream, asked), answer) in asked.iter().zip(answers.answers()) {
+            let bytes = answers.answer_bytes(answer);
+            self.seen.master_answered(*stream, asked, bytes, &mut self.tally)?;
+            self.book_answer(asked, bytes)?;
+        }
+        for push in pushes.answers() {
+            let bytes = pushes.answer_bytes(push);
+            self.seen.pushed(bytes, &mut self.tally)?;
+            self.book_events(bytes)?;
+        }
+        self.books.check_grants(&mut self.tally)?;
         self.send_all(&answers)?;
         self.send_all(&pushes)?;
         for command in commands {
@@ -392,6 +416,33 @@ impl World {
             self.plan_step(Role::Scheduler);
         }
         Ok(())
+    }
+
+    /// What an answer to an ApplicationMaster means for the books.
+    fn book_answer(&mut self, asked: &[u8], bytes: &[u8]) -> Result<(), String> {
+        let (asked, answer) = (parse(asked)?, parse(bytes)?);
+        if answer.header.flags.is_reject() {
+            return Ok(());
+        }
+        let key = asked.header.routing_key;
+        match asked.header.opcode {
+            Opcode::Allocate => {
+                let request = decode(asked.body()).map_err(|error| error.to_string())?;
+                self.books.allocated(self.now_us, key, &request);
+                self.book_events(bytes)
+            }
+            Opcode::FinishApplicationMaster => {
+                self.books.finishing(key);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn book_events(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let frame = parse(bytes)?;
+        let events = decode(frame.body()).map_err(|error| error.to_string())?;
+        self.books.told(self.now_us, frame.header.routing_key, &events)
     }
 
     fn step_application(&mut self) -> Result<(), String> {

@@ -1,21 +1,24 @@
 //! A whole cluster in virtual time: nodes, ApplicationMasters, clients, the ResourceManager's roles, and what happens next.
 //! Owns: [`World`]: everybody who takes part, the agenda, the story. Called by: the tests, once per seed. Thread: the run's.
-//! Does not: judge (`checks`), step roles (`roles`), decide what goes wrong (`acts`).
+//! Does not: judge (`checks`, `books`), step roles (`roles`), speak for peers (`peers`), decide what goes wrong (`acts`).
 //! Invariants: events happen in the order of their time, then of their planning; all chance comes from the seed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use heddle::engine::batch::{Caller, StreamRef};
+use heddle::engine::scheduler::message::{ApplicationEvent, Query, QueryReply, SchedulerCommand};
 use heddle_loadgen::application::{AmFleet, AmFleetSpec, ClientSpec, SimulatedClient};
 use heddle_loadgen::fleet::{Capacities, Fleet, FleetSpec};
-use heddle_wire::Opcode;
+use heddle_wire::application_client::ExplainApplicationResponse;
 use heddle_wire::frame::Frame;
-use heddle_wire::record::ContainerId;
+use heddle_wire::record::{ApplicationId, ContainerId};
+use heddle_wire::{Opcode, decode};
 
+use super::books::Books;
 use super::checks::Seen;
 use super::kinds::{Happening, Tally};
 use super::plan::{Plan, RM_IDENTIFIER, host_of};
-use super::roles::{ResourceManager, Role};
+use super::roles::{ResourceManager, Role, instant};
 use crate::chance::Chance;
 use crate::coverage::Coverage;
 use crate::describe;
@@ -25,10 +28,14 @@ use crate::network::{Direction, Network};
 const MASTERS_MAX: usize = 32;
 /// Links of clients come behind those of ApplicationMasters, then the administrator's.
 const CLIENTS_MAX: usize = 4;
+/// And a stranger's.
+const LINKS: usize = MASTERS_MAX + CLIENTS_MAX + 2;
 
 /// How long the cluster may take to come to rest after the faults, microseconds.
 const REST_US_MAX: u64 = 240_000_000;
 const STEPS_MAX: u64 = 600_000;
+/// Between two looks for what waits and need not.
+const QUIET_EVERY_US: u64 = 50_000;
 /// Lines kept of the story.
 const STORY_MAX: usize = 2_000;
 
@@ -39,6 +46,8 @@ pub(crate) enum Link {
     Master(u32),
     Client(u32),
     Admin,
+    /// Somebody who owns nothing and may nothing.
+    Stranger,
 }
 
 impl Link {
@@ -49,6 +58,7 @@ impl Link {
             Self::Master(slot) => StreamRef::new(1, slot, generation),
             Self::Client(user) => StreamRef::new(2, user, generation),
             Self::Admin => StreamRef::new(3, 0, generation),
+            Self::Stranger => StreamRef::new(4, 0, generation),
         }
     }
 
@@ -57,16 +67,18 @@ impl Link {
             0 => Self::Node(stream.slot()),
             1 => Self::Master(stream.slot()),
             2 => Self::Client(stream.slot()),
-            _ => Self::Admin,
+            3 => Self::Admin,
+            _ => Self::Stranger,
         }
     }
 
-    const fn index(self) -> usize {
+    pub(super) const fn index(self) -> usize {
         match self {
             Self::Node(node) => node as usize,
             Self::Master(slot) => slot as usize,
             Self::Client(user) => MASTERS_MAX + user as usize,
             Self::Admin => MASTERS_MAX + CLIENTS_MAX,
+            Self::Stranger => LINKS - 1,
         }
     }
 }
@@ -112,17 +124,21 @@ pub(crate) struct World {
     pub(super) fleet: Fleet,
     pub(super) masters: AmFleet,
     pub(super) client: SimulatedClient,
-    node_paths: Network,
-    stream_paths: Network,
+    pub(super) node_paths: Network,
+    pub(super) stream_paths: Network,
     pub(super) seen: Seen,
+    pub(super) books: Books,
     pub(super) tally: Tally,
     coverage: Coverage,
     pub(super) is_healed: bool,
     /// What an administrator said since the faults ended and is not answered; it repeats what was refused as Busy.
     restoring: BTreeMap<u64, Vec<u8>>,
     pub(super) killed_nodes: BTreeSet<u32>,
+    /// Hosts that were taken out.
+    pub(super) excluded: BTreeSet<String>,
     pub(super) serial: u64,
-    swept_us: u64,
+    pub(super) swept_us: u64,
+    quiet_us: u64,
     hash: u64,
     story: Option<VecDeque<String>>,
 }
@@ -181,15 +197,18 @@ impl World {
             masters: AmFleet::new(masters, chance.next()),
             client: SimulatedClient::new(client),
             node_paths: Network::new(plan.nodes as usize, plan.node_weather.clone()),
-            stream_paths: Network::new(MASTERS_MAX + CLIENTS_MAX + 1, plan.stream_weather.clone()),
+            stream_paths: Network::new(LINKS, plan.stream_weather.clone()),
             seen: Seen::new(plan.applications.len()),
+            books: Books::new(&plan.scheduler),
             tally: Tally::default(),
             coverage: Coverage::default(),
             is_healed: false,
             restoring: BTreeMap::new(),
             killed_nodes: BTreeSet::new(),
+            excluded: BTreeSet::new(),
             serial: 0,
             swept_us: 0,
+            quiet_us: 0,
             hash: seed,
             story: is_told.then(VecDeque::new),
             chance,
@@ -198,6 +217,9 @@ impl World {
         for node in 0..world.plan.nodes {
             let at_us = world.chance.below(1_500_000);
             world.fleet.start(node, at_us);
+        }
+        if world.plan.has_labelled {
+            world.label_nodes()?;
         }
         world.client.begin(0);
         world.after(world.plan.heal_at_us, Event::Heal);
@@ -226,7 +248,11 @@ impl World {
             self.tally.steps += 1;
             let late_us = self.plan.heal_at_us + REST_US_MAX;
             if self.tally.steps > STEPS_MAX || self.now_us > late_us {
-                return Err(format!("the cluster does not come to rest: {}", self.unrest().join("; ")));
+                let waiting: Vec<ApplicationId> =
+                    self.masters.ams().map(|am| am.attempt_id().application_id).collect();
+                let reasons: Vec<String> = waiting.into_iter().map(|id| self.explain(id)).collect();
+                let (unrest, reasons) = (self.unrest().join("; "), reasons.join("; "));
+                return Err(format!("the cluster does not come to rest: {unrest}; the scheduler: {reasons}"));
             }
             self.now_us = self.next_us().max(self.now_us + 1);
             while let Some(entry) = self.agenda.first_entry()
@@ -236,10 +262,42 @@ impl World {
                 self.handle(event)?;
             }
             self.step_peers()?;
+            self.check_quiet()?;
             self.plan_deadlines();
             if self.is_healed && self.client.is_done() && self.unrest().is_empty() {
                 return self.check_end();
             }
+        }
+    }
+
+    /// Now and then, when no role has anything to do: what is pending has to wait.
+    fn check_quiet(&mut self) -> Result<(), String> {
+        if self.now_us < self.quiet_us || !self.rm.is_idle() || self.rm.is_planned(Role::Scheduler) {
+            return Ok(());
+        }
+        self.quiet_us = self.now_us + QUIET_EVERY_US;
+        // A reservation keeps a node from others; whose it is only the scheduler knows.
+        if self.rm.scheduling.scheduler().totals().reserved_containers > 0 {
+            return Ok(());
+        }
+        let settings = &self.plan.scheduler;
+        let waits = settings.node_locality_delay + settings.rack_locality_additional_delay;
+        match self.books.stranded(self.now_us, waits.as_micros() as u64 + 1_000, &mut self.tally) {
+            Some((application, text)) => Err(format!("{text}; the scheduler: {}", self.explain(application))),
+            None => Ok(()),
+        }
+    }
+
+    /// What the scheduler says why an application waits.
+    fn explain(&mut self, application_id: ApplicationId) -> String {
+        let query = Query::Explain { application_id, limit: 10 };
+        let command = SchedulerCommand::Query { token: 0, query };
+        self.rm.scheduling.handle_command(instant(self.now_us), command);
+        match self.rm.scheduling.output().application_events.pop() {
+            Some(ApplicationEvent::Reply { reply: QueryReply::Record(body), .. }) => {
+                format!("{:?}", decode::<ExplainApplicationResponse>(&body))
+            }
+            other => format!("{other:?}"),
         }
     }
 
@@ -322,13 +380,13 @@ impl World {
         }
     }
 
-    fn paths(&mut self, link: Link) -> &mut Network {
+    pub(super) fn paths(&mut self, link: Link) -> &mut Network {
         if matches!(link, Link::Node(_)) { &mut self.node_paths } else { &mut self.stream_paths }
     }
 
     /// A peer sends a frame.
     pub(super) fn send_to_rm(&mut self, link: Link, bytes: Vec<u8>) -> Result<(), String> {
-        if link.index() > MASTERS_MAX + CLIENTS_MAX {
+        if link.index() >= LINKS {
             return Err(format!("{link:?} is one too many"));
         }
         self.absorb(&bytes);
@@ -449,131 +507,7 @@ impl World {
                 }
                 self.seen.admin_answered(id, opcode)
             }
-        }
-    }
-
-    /// A slot has a new owner: its stream is a new one.
-    fn renew(&mut self, slot: u32) {
-        let link = Link::Master(slot);
-        self.stream_paths.drop_connection(link.index());
-        self.stream_paths.connect(link.index());
-        self.masters.connected(slot);
-    }
-
-    fn step_peers(&mut self) -> Result<(), String> {
-        self.swept_us = self.now_us;
-        let mut due = Vec::new();
-        self.fleet.due(self.now_us, usize::MAX, &mut due);
-        for node in due.drain(..) {
-            self.write_node(node)?;
-        }
-        self.exchange()?;
-        self.masters.due(self.now_us, usize::MAX, &mut due);
-        for slot in due.drain(..) {
-            self.write_master(slot)?;
-        }
-        self.client.due(self.now_us, usize::MAX, &mut due);
-        for application in due {
-            self.write_client(application)?;
-        }
-        let mut bytes = Vec::new();
-        if self.client.write_look(self.now_us, &mut bytes) {
-            self.send_to_rm(Link::Client(0), bytes)?;
-        }
-        Ok(())
-    }
-
-    fn write_node(&mut self, node: u32) -> Result<(), String> {
-        let mut bytes = Vec::new();
-        self.fleet.write(node, self.now_us, &mut bytes);
-        // A copy sent on purpose is a frame of its own.
-        for frame in frames(&bytes)? {
-            self.send_to_rm(Link::Node(node), frame)?;
-        }
-        Ok(())
-    }
-
-    fn write_master(&mut self, slot: u32) -> Result<(), String> {
-        let mut bytes = Vec::new();
-        self.masters.write(slot, self.now_us, &mut bytes);
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        tell!(self, "master in slot {slot} -> {}", describe::frame(&bytes));
-        self.send_to_rm(Link::Master(slot), bytes)
-    }
-
-    fn write_client(&mut self, application: u32) -> Result<(), String> {
-        let mut bytes = Vec::new();
-        if self.client.write(application, self.now_us, &mut bytes) {
-            self.send_to_rm(Link::Client(self.client.user_of(application)), bytes)?;
-        }
-        Ok(())
-    }
-
-    /// What nodes and ApplicationMasters want of each other.
-    pub(super) fn exchange(&mut self) -> Result<(), String> {
-        loop {
-            let outbox = core::mem::take(&mut self.masters.outbox);
-            for start in &outbox.starts {
-                self.fleet.start_task(self.now_us, start);
-            }
-            outbox.exits.iter().for_each(|exit| self.fleet.exit(exit));
-            let Some(handover) = self.fleet.handover().map(core::mem::take) else { return Ok(()) };
-            if handover.launches.is_empty() && handover.killed.is_empty() && handover.removed.is_empty() {
-                return Ok(());
-            }
-            for (node, order) in handover.launches {
-                let attempt_id = order.container_id.application_attempt_id;
-                tell!(self, "a node launches {}", order.container_id);
-                self.tally.hit(Happening::MasterLaunched);
-                self.seen.note_master(attempt_id, Some((order.container_id, node)));
-                let Some(slot) = self.masters.launch(self.now_us, node, &order) else {
-                    return Err(format!("{attempt_id} is launched and is nobody's"));
-                };
-                self.renew(slot);
-            }
-            for id in &handover.killed {
-                self.masters.container_killed(id);
-            }
-            for id in &handover.removed {
-                if !self.seen.is_gone(&id.application_attempt_id) && !self.seen.is_told(id) {
-                    self.masters.container_removed(id);
-                }
-            }
-        }
-    }
-
-    /// A connection ends; it is there again a little later.
-    pub(super) fn cut(&mut self, link: Link) {
-        tell!(self, "the stream of {link:?} is cut");
-        self.paths(link).drop_connection(link.index());
-        let after_us = self.chance.between(1_000, 1_500_000);
-        self.after(after_us, Event::Reconnect(link));
-    }
-
-    fn reconnect(&mut self, link: Link) -> Result<(), String> {
-        let now_us = self.now_us;
-        if self.paths(link).is_up(link.index()) {
-            return Ok(());
-        }
-        self.paths(link).connect(link.index());
-        let mut due = Vec::new();
-        match link {
-            Link::Node(node) => {
-                self.fleet.reconnect(node, now_us, &mut due);
-                due.into_iter().try_for_each(|node| self.write_node(node))
-            }
-            Link::Master(slot) => {
-                self.masters.reconnect(slot, &mut due);
-                due.into_iter().try_for_each(|slot| self.write_master(slot))
-            }
-            Link::Client(user) => {
-                let users = u32::try_from(self.client.users().len()).unwrap_or(1);
-                self.client.reconnect(user, users, &mut due);
-                due.into_iter().try_for_each(|application| self.write_client(application))
-            }
-            Link::Admin => Ok(()),
+            Link::Stranger => self.seen.stranger_answered(&frame, &mut self.tally),
         }
     }
 
@@ -609,14 +543,4 @@ impl World {
         let ids: Vec<ContainerId> = self.seen.granted().collect();
         (!ids.is_empty()).then(|| *self.chance.pick(&ids))
     }
-}
-
-/// Frames of a piece of a stream.
-fn frames(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let (mut decoder, mut input) = (heddle_wire::FrameDecoder::new(), bytes);
-    let mut found = Vec::new();
-    while let Some(frame) = decoder.next_frame(&mut input).map_err(|error| error.to_string())? {
-        found.push(frame.bytes.to_vec());
-    }
-    Ok(found)
 }

@@ -133,14 +133,16 @@ impl Scheduler {
             leaf.forget_user(source.1);
         }
 
-        let weight = self.weight_of(target, self.users.name(user));
+        let weight = self.queues.weight_of(target, self.users.name(user));
         let Some(leaf) = self.queues.leaf_mut(target) else { return };
         let leaf_user = leaf.user(user, weight);
         leaf.users[leaf_user as usize].applications += 1;
-        self.queues.count(target, |queue| {
-            queue.applications += 1;
-            queue.submitted += 1;
-        });
+        self.queues.count(target, |queue| queue.applications += 1);
+        // Where it was before it has been counted.
+        let chain = self.queues.get(source.0).chain.clone();
+        let entered: Vec<QueueIndex> =
+            self.queues.get(target).chain.iter().copied().filter(|queue| !chain.contains(queue)).collect();
+        entered.into_iter().for_each(|queue| self.queues.get_mut(queue).submitted += 1);
         if let Some(app) = self.apps.get_mut(index) {
             (app.queue, app.leaf_user) = (target, leaf_user);
         }
@@ -164,11 +166,6 @@ impl Scheduler {
         }
         // The source may let another one run in its place.
         self.let_run(now);
-    }
-
-    /// A user's weight in a leaf.
-    pub(super) fn weight_of(&self, queue: QueueIndex, user: &str) -> f64 {
-        self.queues.settings(queue).user_weights.get(user).map_or(1.0, |weight| f64::from(*weight))
     }
 
     /// Takes an attempt out of its leaf's lists and order. Its asks and reservations stay, unseen by placement.
@@ -223,7 +220,6 @@ impl Scheduler {
                     leaf.pending_containers.saturating_sub(wanted)
                 };
             }
-            partition.count_demanding(&self.queues, &self.measures, place, is_more);
         }
     }
 }

@@ -182,7 +182,7 @@ impl Scheduler {
                 .leaf(new)
                 .into_iter()
                 .flat_map(|leaf| &leaf.users)
-                .map(|user| user.name.map(|name| self.weight_of(new, self.users.name(name))))
+                .map(|user| user.name.map(|name| self.queues.weight_of(new, self.users.name(name))))
                 .collect();
             let Some(leaf) = self.queues.leaf_mut(new) else { continue };
             for (user, weight) in leaf.users.iter_mut().zip(weights) {

@@ -82,7 +82,7 @@ impl Explainer<'_> {
         let user = scheduler.users.name(self.app.user);
         let queue = self.attempt.queue;
         match self.attempt.state {
-            AttemptState::Active if self.attempt.is_held => Some(
+            AttemptState::Active if self.attempt.held_since.is_some() => Some(
                 "its ApplicationMaster does not come for what it was granted: nothing more is placed until it does"
                     .to_owned(),
             ),
@@ -112,7 +112,9 @@ impl Explainer<'_> {
                 let path = path(queue);
                 Some(match reason {
                     Inactive::NoCapacity => {
-                        format!("not active: {} has no capacity", self.partition_name(number))
+                        let what =
+                            am.map_or_else(|| "the cluster".to_owned(), |am| self.partition_name(am.partition));
+                        format!("not active: {what} has no capacity")
                     }
                     Inactive::QueueAmLimit => {
                         let used = leaf.map(|leaf| leaf.am_used.clone()).unwrap_or_default();

@@ -86,7 +86,7 @@ impl Partition {
         }
     }
 
-    /// A user's attempts with outstanding asks are one more or one less.
+    /// A user's active attempts with outstanding asks are one more or one less.
     pub(in crate::engine::scheduler) fn count_demanding(
         &mut self,
         queues: &Queues,

@@ -9,7 +9,6 @@ use heddle_wire::limits::QUEUES_PER_PAGE_MAX;
 use heddle_wire::record::{QueueConfigurations, QueueInfo, QueueState as WireState, QueueStatistics};
 
 use super::super::Scheduler;
-use super::super::limits::max_applications;
 use super::super::partition::Partition;
 use super::super::queue::QueueIndex;
 use super::super::resource::ResourceVector;
@@ -131,8 +130,6 @@ impl Scheduler {
         let (capacity, maximum) = self.configured_shares(default, index);
         let used = share.used.minus(&twice[0][index as usize]);
         let used = share.capacity.used_capacity(self.measures.calculator, &default.total, &used).value();
-        let absolute = self.partitions.iter().map(|partition| &partition.share(index).capacity);
-        let absolute = absolute.filter(|of| of.is_accessible).map(|of| of.absolute_capacity);
         let accessible: Vec<String> = match &settings.accessible_node_labels {
             None => vec!["*".to_owned()],
             Some(labels) => labels.iter().map(ToString::to_string).collect(),
@@ -204,7 +201,7 @@ impl Scheduler {
             // Nothing is taken from anybody yet.
             is_preemption_disabled: true,
             is_intra_queue_preemption_disabled: true,
-            max_applications: max_applications(&self.queues.tree, settings, absolute),
+            max_applications: self.max_applications(index),
             max_parallel_applications: (settings.max_parallel_apps < u32::MAX)
                 .then_some(settings.max_parallel_apps),
             priority: settings.priority,

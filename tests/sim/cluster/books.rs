@@ -1,0 +1,413 @@
+//! The run's own books of a cluster: nodes, queues, asks and containers, kept from what roles say to each other.
+//! Owns: [`Books`], one entry per message; what follows from them is in `rules`.
+//! Called by: the run, for every message the scheduler hears and says. Thread: the run's.
+//! Does not: read a sum of the engine's. Invariants: a container is in the books no longer than it is the scheduler's, so
+//! that a limit passed here was passed there; where the books cannot tell, they do not complain.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use heddle::engine::event::{NodeEvent, Usability};
+use heddle::engine::scheduler::message::{ApplicationEvent, QueryReply, SchedulerCommand};
+use heddle::engine::scheduler::settings::{Calculator, QueueTree, SchedulerSettings};
+use heddle_wire::application_master::{AllocateRequest, AllocateResponse};
+use heddle_wire::record::{
+    ApplicationAttemptId, ApplicationId, ContainerId, NodeHandle, Resource, ResourceName,
+};
+
+/// Memory, MiB, and cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Amount(pub(super) u64, pub(super) u64);
+
+impl Amount {
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self(self.0 + other.0, self.1 + other.1)
+    }
+
+    pub(super) const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0), self.1.saturating_sub(other.1))
+    }
+
+    pub(super) fn times(self, share: f64) -> Self {
+        let part = |amount: u64| (amount as f64 * share + 1e-6) as u64;
+        Self(part(self.0), part(self.1))
+    }
+
+    /// Cores count only where the calculator looks at them.
+    pub(super) const fn fits(self, room: Self, calculator: Calculator) -> bool {
+        self.0 <= room.0 && (matches!(calculator, Calculator::Memory) || self.1 <= room.1)
+    }
+}
+
+impl From<&Resource> for Amount {
+    fn from(resource: &Resource) -> Self {
+        Self(resource.memory_mb, u64::from(resource.virtual_cores))
+    }
+}
+
+/// A row of a shard: a node, whatever its registration.
+pub(super) type Row = (u8, u32);
+
+const fn row_of(node: NodeHandle) -> Row {
+    (node.shard(), node.row())
+}
+
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) host: String,
+    pub(super) rack: String,
+    pub(super) capability: Amount,
+    pub(super) usability: Usability,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) node: Row,
+    pub(super) size: Amount,
+    /// The label its ask named.
+    pub(super) label: String,
+    pub(super) is_running: bool,
+}
+
+/// Priority and allocation request id.
+type Key = (i32, i64);
+
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// Grants there may be in all, by the last call that was answered.
+    pub(super) target: u64,
+    /// Highest number granted and not taken back.
+    pub(super) highest: u64,
+    pub(super) size: Amount,
+    pub(super) label: String,
+    pub(super) relaxes: bool,
+    /// When the ask or what it got last changed.
+    pub(super) changed_us: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) id: ApplicationAttemptId,
+    pub(super) response_id: u32,
+    pub(super) last_event: u64,
+    pub(super) wanted: BTreeMap<Key, Wanted>,
+    /// Who was granted under which number, to be taken back by it.
+    pub(super) numbers: BTreeMap<(Key, u64), ContainerId>,
+    pub(super) blacklist: BTreeSet<String>,
+    /// It was granted something: the limits for ApplicationMasters do not keep it back.
+    pub(super) is_active: bool,
+    pub(super) is_finishing: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Books {
+    pub(super) tree: QueueTree,
+    pub(super) calculator: Calculator,
+    pub(super) minimum: Amount,
+    pub(super) nodes: BTreeMap<Row, Node>,
+    /// By host.
+    pub(super) labels: BTreeMap<String, String>,
+    /// Queue and user, of all there ever were; and those the scheduler still has.
+    pub(super) applications: BTreeMap<ApplicationId, (String, String)>,
+    pub(super) live: BTreeSet<ApplicationId>,
+    pub(super) attempts: BTreeMap<u64, Attempt>,
+    /// ApplicationMasters that have no container yet.
+    pub(super) masters: BTreeMap<ApplicationAttemptId, (Amount, String)>,
+    pub(super) held: BTreeMap<ContainerId, Held>,
+    /// Ended for queue and user; their nodes have not said so.
+    pub(super) leaving: BTreeMap<ContainerId, Held>,
+    /// Commands that are not answered yet.
+    pub(super) asked: BTreeMap<u64, SchedulerCommand>,
+    /// Granted since the last check.
+    pub(super) fresh: Vec<ContainerId>,
+}
+
+pub(super) fn error(text: impl core::fmt::Display) -> String {
+    text.to_string()
+}
+
+impl Books {
+    pub(super) fn new(settings: &SchedulerSettings) -> Self {
+        let minimum = &settings.minimum_allocation;
+        Self {
+            tree: settings.queues.clone(),
+            calculator: settings.calculator,
+            minimum: Amount(minimum.memory_mb(), minimum.virtual_cores()),
+            nodes: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            applications: BTreeMap::new(),
+            live: BTreeSet::new(),
+            attempts: BTreeMap::new(),
+            masters: BTreeMap::new(),
+            held: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            fresh: Vec::new(),
+        }
+    }
+
+    // What the scheduler hears:
+
+    pub(super) fn node_event(&mut self, event: &NodeEvent) {
+        let row = row_of(event.node);
+        for report in &event.completed {
+            self.held.remove(&report.container_id);
+            self.leaving.remove(&report.container_id);
+        }
+        if event.removed.is_some() || event.added.is_some() {
+            self.clear_node(row);
+            self.nodes.remove(&row);
+        }
+        if let Some(added) = &event.added {
+            let (host, rack) = (added.host.to_string(), added.rack_name.to_string());
+            let (capability, usability) = (Amount::default(), Usability::Usable);
+            self.nodes.insert(row, Node { host, rack, capability, usability });
+        }
+        if event.was_interrupted || event.usability == Some(Usability::Unhealthy) {
+            self.clear_node(row);
+        }
+        let Some(node) = self.nodes.get_mut(&row) else { return };
+        node.usability = event.usability.unwrap_or(node.usability);
+        if let Some(capability) = &event.capability {
+            node.capability = Amount(capability.memory_mb, u64::from(capability.virtual_cores));
+        }
+        for report in &event.launched {
+            let size = Amount(report.capability.memory_mb, u64::from(report.capability.virtual_cores));
+            match self.held.get_mut(&report.container_id) {
+                Some(held) => held.is_running = true,
+                // Nobody's: it uses its node until it is gone.
+                None => {
+                    let held = Held { node: row, size, label: String::new(), is_running: true };
+                    self.leaving.insert(report.container_id, held);
+                }
+            }
+        }
+    }
+
+    fn clear_node(&mut self, row: Row) {
+        self.held.retain(|_, held| held.node != row);
+        self.leaving.retain(|_, held| held.node != row);
+    }
+
+    pub(super) fn command(&mut self, command: &SchedulerCommand) {
+        match command {
+            SchedulerCommand::AddApplication(add) => {
+                let entry = (add.queue.to_string(), add.user.to_string());
+                self.applications.insert(add.application_id, entry);
+            }
+            SchedulerCommand::AddAttempt(add) => {
+                if let Some(am) = &add.am {
+                    let size = Amount(am.capability.memory_mb, u64::from(am.capability.virtual_cores));
+                    self.masters.insert(add.attempt_id, (size, am.node_label.to_string()));
+                }
+            }
+            SchedulerCommand::RemoveAttempt { attempt_id, keep_containers, .. } => {
+                self.masters.remove(attempt_id);
+                self.attempts.retain(|_, attempt| attempt.id != *attempt_id);
+                let application = attempt_id.application_id;
+                let is_over = |id: &ContainerId, held: &Held| {
+                    id.application_id() == application && !(*keep_containers && held.is_running)
+                };
+                let over: Vec<ContainerId> =
+                    self.held.iter().filter(|(id, held)| is_over(id, held)).map(|(id, _)| *id).collect();
+                over.iter().for_each(|id| self.end(id));
+            }
+            SchedulerCommand::RemoveApplication { application_id } => {
+                self.live.remove(application_id);
+                let over: Vec<ContainerId> =
+                    self.held.keys().filter(|id| id.application_id() == *application_id).copied().collect();
+                over.iter().for_each(|id| self.end(id));
+            }
+            SchedulerCommand::MoveApplication { token, is_check_only: false, .. }
+            | SchedulerCommand::ReplaceQueues { token, .. }
+            | SchedulerCommand::RemoveNodeLabels { token, .. }
+            | SchedulerCommand::ReplaceLabelsOnNodes { token, .. }
+            | SchedulerCommand::UpdateNodeResource { token, .. } => {
+                self.asked.insert(*token, command.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// A command was carried out.
+    fn done(&mut self, command: SchedulerCommand) {
+        match command {
+            SchedulerCommand::MoveApplication { application_id, queue, .. } => {
+                let path =
+                    self.tree.find(&queue).map_or(&*queue, |index| &*self.tree.queues[index as usize].path);
+                if let Some(entry) = self.applications.get_mut(&application_id) {
+                    entry.0 = path.to_owned();
+                }
+                // The other queue's limits for ApplicationMasters may keep it back.
+                for attempt in self.attempts.values_mut() {
+                    attempt.is_active &= attempt.id.application_id != application_id;
+                }
+            }
+            SchedulerCommand::ReplaceQueues { queues, .. } => self.tree = *queues,
+            SchedulerCommand::RemoveNodeLabels { labels, .. } => {
+                self.labels.retain(|_, label| !labels.iter().any(|gone| **gone == **label));
+            }
+            SchedulerCommand::ReplaceLabelsOnNodes { nodes, .. } => {
+                for (host, _, label) in nodes {
+                    self.labels.insert(host.into(), label.map(String::from).unwrap_or_default());
+                }
+            }
+            SchedulerCommand::UpdateNodeResource { nodes, .. } => {
+                for (host, _, resource) in nodes {
+                    for node in self.nodes.values_mut().filter(|node| *node.host == *host) {
+                        node.capability = Amount(resource.memory_mb, u64::from(resource.virtual_cores));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A call that was answered and not refused: what it says is in force.
+    pub(super) fn allocated(&mut self, now_us: u64, key: u64, request: &AllocateRequest) {
+        let Some(attempt) = self.attempts.get_mut(&key) else { return };
+        if request.response_id != attempt.response_id {
+            return;
+        }
+        attempt.response_id = (request.response_id + 1) & 0x7fff_ffff;
+        if attempt.is_finishing {
+            return;
+        }
+        let mut over: Vec<ContainerId> = request.releases.clone();
+        for ask in &request.asks {
+            let key = (ask.priority, ask.allocation_request_id);
+            let wanted = attempt.wanted.entry(key).or_default();
+            wanted.changed_us = now_us;
+            if ask.resource_name != ResourceName::Any {
+                continue;
+            }
+            wanted.target = ask.grants_seen.unwrap_or(0) + u64::try_from(ask.num_containers).unwrap_or(0);
+            wanted.size = Amount::from(&ask.capability);
+            wanted.label = ask.node_label_expression.clone().unwrap_or_default();
+            wanted.relaxes = ask.relax_locality;
+            while wanted.highest > wanted.target {
+                over.extend(attempt.numbers.remove(&(key, wanted.highest)));
+                wanted.highest -= 1;
+            }
+        }
+        attempt.blacklist.extend(request.blacklist_additions.iter().cloned());
+        request.blacklist_removals.iter().for_each(|place| {
+            attempt.blacklist.remove(place);
+        });
+        over.iter().for_each(|id| self.end(id));
+    }
+
+    pub(super) fn finishing(&mut self, key: u64) {
+        if let Some(attempt) = self.attempts.get_mut(&key) {
+            attempt.is_finishing = true;
+        }
+    }
+
+    // What it says:
+
+    pub(super) fn said(&mut self, event: &ApplicationEvent) {
+        match event {
+            ApplicationEvent::Accepted { application_id, queue, .. } => {
+                self.live.insert(*application_id);
+                if let Some(entry) = self.applications.get_mut(application_id) {
+                    entry.0 = queue.to_string();
+                }
+            }
+            ApplicationEvent::AttemptAdded { attempt_id, attempt } => {
+                let entry = Attempt {
+                    id: *attempt_id,
+                    response_id: 0,
+                    last_event: 0,
+                    wanted: BTreeMap::new(),
+                    numbers: BTreeMap::new(),
+                    blacklist: BTreeSet::new(),
+                    is_active: false,
+                    is_finishing: false,
+                };
+                self.attempts.insert(attempt.0, entry);
+            }
+            ApplicationEvent::AmContainerAllocated { attempt_id, container_id, node, resource, .. } => {
+                let label = self.masters.remove(attempt_id).unwrap_or_default().1;
+                let size = Amount(resource.memory_mb, u64::from(resource.virtual_cores));
+                self.hold(*container_id, *node, size, label);
+            }
+            ApplicationEvent::AmContainerFinished { container_id, .. } => self.end(container_id),
+            ApplicationEvent::Reply { token, reply } => {
+                if let Some(command) = self.asked.remove(token)
+                    && matches!(reply, QueryReply::Done(_))
+                {
+                    self.done(command);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn hold(&mut self, id: ContainerId, node: NodeHandle, size: Amount, label: String) {
+        for attempt in self.attempts.values_mut() {
+            attempt.is_active |= attempt.id == id.application_attempt_id;
+        }
+        self.held.insert(id, Held { node: row_of(node), size, label, is_running: false });
+        self.fresh.push(id);
+    }
+
+    /// A container is its application's no more.
+    fn end(&mut self, id: &ContainerId) {
+        if let Some(held) = self.held.remove(id).filter(|held| held.is_running) {
+            self.leaving.insert(*id, held);
+        }
+    }
+
+    /// Grants and ends, answered or pushed: every key is granted what it wants, one number after the other.
+    pub(super) fn told(&mut self, now_us: u64, key: u64, answer: &AllocateResponse) -> Result<(), String> {
+        let mut number = answer.first_event;
+        for container in &answer.allocated_containers {
+            let (id, event) = (container.container_id, number);
+            number += 1;
+            let Some(attempt) = self.attempts.get_mut(&key) else { continue };
+            if event <= attempt.last_event {
+                continue;
+            }
+            attempt.last_event = event;
+            let ask = (container.priority, container.allocation_request_id);
+            let who = attempt.id;
+            let Some(wanted) = attempt.wanted.get_mut(&ask) else {
+                return Err(error(format_args!("{who} is granted {id} and never asked for {ask:?}")));
+            };
+            let granted = container.grant_number;
+            if granted > wanted.target {
+                let target = wanted.target;
+                return Err(error(format_args!(
+                    "{who} is granted {id} as number {granted} of {ask:?}, wanted are {target}"
+                )));
+            }
+            if granted != wanted.highest + 1 {
+                let next = wanted.highest + 1;
+                return Err(error(format_args!(
+                    "{who} is granted {id} as number {granted} of {ask:?}, the next is {next}"
+                )));
+            }
+            (wanted.highest, wanted.changed_us) = (granted, now_us);
+            let size = Amount::from(&container.resource);
+            if !wanted.size.fits(size, self.calculator) {
+                return Err(error(format_args!(
+                    "{who} is granted {id} of {size:?}, wanted are {:?}",
+                    wanted.size
+                )));
+            }
+            let label = wanted.label.clone();
+            attempt.numbers.insert((ask, granted), id);
+            self.hold(id, container.node, size, label);
+        }
+        for status in &answer.completed_container_statuses {
+            let event = number;
+            number += 1;
+            let Some(attempt) = self.attempts.get_mut(&key) else { continue };
+            if event > attempt.last_event {
+                attempt.last_event = event;
+                self.end(&status.container_id);
+            }
+        }
+        Ok(())
+    }
+}
