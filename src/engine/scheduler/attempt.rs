@@ -199,6 +199,13 @@ pub(super) struct Blacklist {
     pub(super) racks: BTreeSet<NameId>,
 }
 
+impl Blacklist {
+    /// Whether a node's host or rack is on it.
+    fn names(&self, node: &RmNode) -> bool {
+        self.hosts.contains(&node.host) || self.racks.contains(&node.rack)
+    }
+}
+
 /// An attempt.
 #[derive(Debug)]
 pub(super) struct AttemptRow {
@@ -268,9 +275,7 @@ impl AttemptRow {
 
     /// Whether it wants a node.
     pub(super) fn accepts(&self, node: &RmNode, is_am: bool) -> bool {
-        let is_listed = self.blacklist.hosts.contains(&node.host)
-            || self.blacklist.racks.contains(&node.rack)
-            || (is_am && self.am_blacklist.contains(&node.host));
+        let is_listed = self.blacklist.names(node) || (is_am && self.am_blacklist.contains(&node.host));
         !is_listed
     }
 

@@ -148,8 +148,8 @@ impl Scheduler {
     fn audit_attempts(&self, found: &mut Vec<String>) {
         let mut pending_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
         let mut am_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
-        let mut demanding: BTreeMap<(u16, QueueIndex), BTreeMap<u32, u32>> = BTreeMap::new();
         let mut strict: Vec<BTreeSet<StrictAsk>> = vec![BTreeSet::new(); self.partitions.len()];
+        let mut demanding: BTreeMap<(u16, QueueIndex), BTreeMap<u32, u32>> = BTreeMap::new();
         for attempt in self.attempts.iter() {
             for (key, ask) in &attempt.asks {
                 if !ask.shapes.is_empty() && !ask.relax_locality && ask.deadline.is_none() {
@@ -160,10 +160,10 @@ impl Scheduler {
             if let Some(am) = attempt.am.as_ref().filter(|_| attempt.state == AttemptState::Active) {
                 am_of.entry((am.partition, attempt.queue)).or_default().add(&am.size);
             }
-            let key = self.app_key(attempt.handle.row());
+            let order = self.app_key(attempt.handle.row());
             for share in &attempt.shares {
-                if share.key != key {
-                    found.push(format!("{name}: kept in the order as {:?}, it is {key:?}", share.key));
+                if share.key != order {
+                    found.push(format!("{name}: kept in the order as {:?}, it is {order:?}", share.key));
                 }
                 let mut pending = ResourceVector::ZERO;
                 for ask in attempt.asks.values().filter(|ask| ask.partition == share.partition) {

@@ -144,11 +144,10 @@ impl Scheduler {
         while self.partitions[number].reserved_nodes < self.reservations_max(number) {
             // In turn, so that neither kind waits for the other.
             let is_strict_next = &mut self.partitions[number].is_strict_next;
-            let is_found = if core::mem::replace(is_strict_next, !*is_strict_next) {
-                self.reserve_strict(now, number, &mut strict) || self.reserve_any(now, number)
-            } else {
-                self.reserve_any(now, number) || self.reserve_strict(now, number, &mut strict)
-            };
+            let is_strict = core::mem::replace(is_strict_next, !*is_strict_next);
+            let is_found = is_strict && self.reserve_strict(now, number, &mut strict)
+                || self.reserve_any(now, number)
+                || self.reserve_strict(now, number, &mut strict);
             if !is_found {
                 // It walked all that is closed: not again in every step, unless something new is asked for.
                 let partition = &mut self.partitions[number];
