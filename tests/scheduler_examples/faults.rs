@@ -1,6 +1,6 @@
 //! Where the scheduler was seen to differ from its specification: each test tells what YARN does.
 //! Owns: nothing. Called by: the test harness. Does not: repeat the worked examples.
-//! Invariant: a test that is ignored names what is wrong; it is let run by whoever mends that.
+//! Invariant: each of them failed once, at its own assertion.
 
 use std::collections::BTreeMap;
 
@@ -347,6 +347,27 @@ fn the_blacklist_goes_to_the_next_attempt_with_the_containers() {
     let second = cluster.attempt(1, 2, None, true);
     cluster.ask(second, 1, 1);
     assert!(cluster.schedule().is_empty(), "the only node is on the blacklist");
+}
+
+/// An ApplicationMaster's container minds the nodes where others of its application failed, and only those. One that had
+/// blacklisted every node kept back its successor for ever (seeds 9934, 9342 and 8851 of the simulation).
+#[test]
+fn the_blacklist_of_an_application_is_not_for_its_application_master() {
+    let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
+    cluster.node(10);
+    cluster.submit_only(1, "u", "a", None).unwrap();
+    let first = cluster.attempt(1, 1, None, true);
+    cluster.scheduler.update_blacklist(first, &["n0"], &[]);
+    cluster.command(SchedulerCommand::RemoveAttempt {
+        attempt_id: attempt_id(1, 1),
+        keep_containers: true,
+        stop_am_container: true,
+    });
+    let second = cluster.attempt(1, 2, Some(1), true);
+    cluster.schedule();
+    assert_eq!(cluster.am_containers(), [1]);
+    cluster.ask(second, 1, 1);
+    assert!(cluster.schedule().is_empty(), "the others mind it");
 }
 
 /// Usage over log2(1 + demand): who wants much more than before comes sooner.

@@ -265,17 +265,21 @@ impl AttemptRow {
         &mut self.shares[place]
     }
 
-    /// Whether there are nodes it does not want, for its AM container or others.
+    /// Whether there are nodes it does not want. Its AM container minds those where ApplicationMasters of the application
+    /// failed, the others what the ApplicationMaster blacklisted: one that named every host must not keep back its successor.
     #[inline]
     pub(super) fn has_blacklist(&self, is_am: bool) -> bool {
-        !self.blacklist.hosts.is_empty()
-            || !self.blacklist.racks.is_empty()
-            || (is_am && !self.am_blacklist.is_empty())
+        if is_am {
+            !self.am_blacklist.is_empty()
+        } else {
+            !self.blacklist.hosts.is_empty() || !self.blacklist.racks.is_empty()
+        }
     }
 
     /// Whether it wants a node.
     pub(super) fn accepts(&self, node: &RmNode, is_am: bool) -> bool {
-        let is_listed = self.blacklist.names(node) || (is_am && self.am_blacklist.contains(&node.host));
+        let is_listed =
+            if is_am { self.am_blacklist.contains(&node.host) } else { self.blacklist.names(node) };
         !is_listed
     }
 

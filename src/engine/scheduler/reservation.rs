@@ -199,7 +199,7 @@ impl Scheduler {
     /// Holds a node, or remembers for this step that none can be.
     pub(super) fn try_reserve(&mut self, now: Instant, number: usize, candidate: &Candidate) {
         let size = self.partitions[number].shapes.get(candidate.shape).size.clone();
-        match self.freest_node(number, &size, Reach::Any, candidate.row) {
+        match self.freest_node(number, &size, Reach::Any, (candidate.row, candidate.key)) {
             Some(node) => self.hold(now, number, candidate, node, size),
             None => self.partitions[number].unreservable.push(candidate.shape),
         }
@@ -306,7 +306,7 @@ impl Scheduler {
         number: usize,
         size: &ResourceVector,
         reach: Reach,
-        row: u32,
+        (row, key): (u32, SchedulerKey),
     ) -> Option<u32> {
         let calculator = self.measures.calculator;
         let attempt = self.attempts.get(row)?;
@@ -314,7 +314,7 @@ impl Scheduler {
         let may_hold = |node: &RmNode| {
             node.reservation.is_none()
                 && calculator.fits_in(size, &node.capability)
-                && attempt.accepts(node, true)
+                && attempt.accepts(node, key == AM_KEY)
         };
         if let Reach::Host(host) = reach {
             let on_host = nodes.on_host(host).iter().take(REJECTED_MAX as usize);

@@ -81,7 +81,7 @@ impl Scheduler {
         for shape in places {
             let reach = self.partitions[number].shapes.get(shape).reach;
             if self.has_rival(number, shape)
-                && let Some(node) = self.freest_node(number, &size, reach, row)
+                && let Some(node) = self.freest_node(number, &size, reach, (row, key))
                 && self.is_within_bounds_when_drained(number, queue, &size, node)
             {
                 return Some((Candidate { queue, user, row, key, shape, gives_up_reservation: false }, node));

@@ -111,6 +111,8 @@ pub(crate) struct Books {
     pub(super) applications: BTreeMap<ApplicationId, (String, String)>,
     pub(super) live: BTreeSet<ApplicationId>,
     pub(super) attempts: BTreeMap<u64, Attempt>,
+    /// Blacklists of attempts that left containers behind: they go to the next one with them.
+    pub(super) left_blacklists: BTreeMap<ApplicationId, BTreeSet<String>>,
     /// ApplicationMasters that have no container yet.
     pub(super) masters: BTreeMap<ApplicationAttemptId, (Amount, String)>,
     pub(super) held: BTreeMap<ContainerId, Held>,
@@ -138,6 +140,7 @@ impl Books {
             applications: BTreeMap::new(),
             live: BTreeSet::new(),
             attempts: BTreeMap::new(),
+            left_blacklists: BTreeMap::new(),
             masters: BTreeMap::new(),
             held: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -203,8 +206,11 @@ impl Books {
             }
             SchedulerCommand::RemoveAttempt { attempt_id, keep_containers, .. } => {
                 self.masters.remove(attempt_id);
-                self.attempts.retain(|_, attempt| attempt.id != *attempt_id);
                 let application = attempt_id.application_id;
+                let left = self.attempts.extract_if(.., |_, attempt| attempt.id == *attempt_id);
+                if let Some((_, left)) = left.last().filter(|_| *keep_containers) {
+                    self.left_blacklists.insert(application, left.blacklist);
+                }
                 let is_over = |id: &ContainerId, held: &Held| {
                     id.application_id() == application && !(*keep_containers && held.is_running)
                 };
@@ -214,6 +220,7 @@ impl Books {
             }
             SchedulerCommand::RemoveApplication { application_id } => {
                 self.live.remove(application_id);
+                self.left_blacklists.remove(application_id);
                 let over: Vec<ContainerId> =
                     self.held.keys().filter(|id| id.application_id() == *application_id).copied().collect();
                 over.iter().for_each(|id| self.end(id));
@@ -320,7 +327,7 @@ impl Books {
                     last_event: 0,
                     wanted: BTreeMap::new(),
                     numbers: BTreeMap::new(),
-                    blacklist: BTreeSet::new(),
+                    blacklist: self.left_blacklists.remove(&attempt_id.application_id).unwrap_or_default(),
                     is_active: false,
                     is_finishing: false,
                 };

@@ -181,6 +181,12 @@ impl Explainer<'_> {
             }
             Why::User => self.user_text(ask),
             Why::Blacklist => {
+                if ask.is_am {
+                    return format!(
+                        "every node with {size} free is one where an ApplicationMaster of it failed, {} in all",
+                        self.attempt.am_blacklist.len()
+                    );
+                }
                 let (hosts, racks) = (self.attempt.blacklist.hosts.len(), self.attempt.blacklist.racks.len());
                 // A name is kept as both, for it may be either.
                 format!(
