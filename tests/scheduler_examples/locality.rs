@@ -219,29 +219,6 @@ fn a_large_ask_is_not_starved_by_small_ones() {
     panic!("no room came together: {:?}", cluster.scheduler.totals());
 }
 
-/// A walk that found nothing to hold a node for is not repeated at once; what is new is looked at all the same, also where
-/// nothing else happens in the partition.
-#[test]
-fn a_large_ask_holds_a_node_in_a_quiet_partition() {
-    let mut cluster = one_queue();
-    for _ in 0..3 {
-        cluster.node(8);
-    }
-    let small = cluster.submit(1, "u", "a");
-    cluster.ask(small, 5, 10);
-    assert_eq!(cluster.schedule().len(), 3);
-    for _ in 0..3 {
-        // The walks of these steps are fruitless: each doubles the pause.
-        let running = *cluster.live.keys().next().unwrap();
-        cluster.release(running);
-        cluster.schedule();
-    }
-    let large = cluster.submit(2, "v", "a");
-    cluster.ask(large, 8, 1);
-    assert!(cluster.schedule().is_empty());
-    assert_eq!(cluster.scheduler.totals().reserved_containers, 1);
-}
-
 /// E16 in short: the first user may not have more, because of what it reserved; the second is served all the same.
 #[test]
 fn e16_a_reservation_over_the_user_limit_does_not_block_other_users() {

@@ -123,10 +123,6 @@ impl Scheduler {
             ask.since = now;
         }
         let (partition, size) = (ask.partition, ask.size.clone());
-        if count > before && ask.reservations.len() as u32 >= before {
-            // Every container that was outstanding had a node; this one has none.
-            self.partitions[usize::from(partition)].look_for_reservations();
-        }
         self.change_pending(row, partition, &size, before, count);
         if count == 0 {
             self.refresh_key(now, row, key);
@@ -246,7 +242,7 @@ impl Scheduler {
             let partition = &mut self.partitions[usize::from(ask.partition)];
             if is_strict {
                 partition.strict.insert((row, key));
-                partition.look_for_reservations();
+                (partition.reserve_after, partition.reserve_pause) = (0, 0);
             } else {
                 partition.strict.remove(&(row, key));
             }
@@ -340,9 +336,6 @@ impl Scheduler {
         let app_key = share.key;
         let partition = &mut self.partitions[usize::from(number)];
         partition.shapes.take_walk(shape, (row, false));
-        if is_wanted {
-            partition.look_for_reservations();
-        }
         partition.want(&self.queues, &self.measures, (queue, user), (shape, app_key), is_wanted);
     }
 

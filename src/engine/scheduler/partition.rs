@@ -195,12 +195,6 @@ impl Partition {
             share.children.sort_unstable();
         }
         self.is_dirty = true;
-        self.look_for_reservations();
-    }
-
-    /// What may hold a node is more than when the last walk found nothing: the next step walks again.
-    pub(super) const fn look_for_reservations(&mut self) {
-        (self.reserve_after, self.reserve_pause) = (0, 0);
     }
 
     fn refresh_leaf(&mut self, queues: &Queues, measures: &Measures, queue: QueueIndex) {

@@ -148,5 +148,8 @@ impl Partition {
             self.offer(queues, measures, queue, shape, is_offered);
         }
         self.is_dirty |= is_wanted;
+        if is_wanted && !self.shapes.get(shape).is_open {
+            (self.reserve_after, self.reserve_pause) = (0, 0);
+        }
     }
 }
