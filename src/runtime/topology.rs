@@ -133,6 +133,7 @@ impl ResourceManager {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub fn start(options: &Options, identity: &Identity, metrics: Metrics) -> Result<Self, StartError> {
+        small_pages();
         let clock = Clock::start();
         let shard = &options.shard;
         let net_threads = options.threads.net_threads.max(1);
@@ -282,6 +283,16 @@ impl ResourceManager {
         if let Some(recorder) = self.recorder {
             recorder.join();
         }
+    }
+}
+
+/// Asks the kernel for memory in small pages: the first touch of a huge one clears 2 MiB, which makes a thread that
+/// answers stand still (5 ms on a virtual machine whose host has yet to find the memory). Our allocator asks for none; this
+/// is for hosts that give them unasked.
+fn small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::warn!(%error, "the kernel may give huge pages: answers may be late by milliseconds while memory grows");
     }
 }
 
