@@ -1,12 +1,15 @@
 //! What a grant costs: filling a cluster, one container for another at 90 %, and whether size matters.
 //! 100 leaves in 3 levels, 1,000 applications of 500 users, dominant share, user limits on, eight sizes.
-//! The same load once more in 1, 8 and 64 partitions, all of them values of one scheduler on one thread.
+//! The same load once more in 1, 2, 8 and 64 partitions, all of them values of one scheduler on one thread; and in two
+//! schedulers on two threads that share nothing: the most that a thread per partition could bring.
 //! Owns: the numbers of the scheduler alone. Does not: go through frames or tokens (see `end_to_end`).
 //! Invariant: every run is counted: a step that grants less than it should fails the bench.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails by panicking")]
 
+use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration as Wall, Instant as Clock};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -243,6 +246,20 @@ fn filling(cluster: &mut Cluster, count: u64) -> Wall {
     took * u32::try_from(count).unwrap() / u32::try_from(granted).unwrap()
 }
 
+/// Wall time for `count` grants by two schedulers on two threads, half of the nodes and of the grants each.
+fn filling_on_two_threads(nodes: u32, count: u64) -> Wall {
+    let ready = Barrier::new(2);
+    let half = || {
+        let mut cluster = Cluster::new(nodes / 2);
+        ready.wait();
+        filling(&mut cluster, count / 2)
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(half);
+        half().max(other.join().unwrap())
+    })
+}
+
 /// Time for `count` times: one container ends, the application asks for one more, which is placed.
 fn exchanging(cluster: &mut Cluster, count: u64) -> Wall {
     // A fixed stride visits containers of all applications and nodes.
@@ -309,7 +326,7 @@ fn schedule(criterion: &mut Criterion) {
         bencher.iter_custom(|count| fresh(10_000, 0.0, count, filling));
     });
     // The same load on one thread, whatever the number of partitions.
-    for labels in [1, 8, 64] {
+    for labels in [1, 2, 8, 64] {
         group.bench_function(format!("fill/10k_nodes_{labels}_partitions"), |bencher| {
             bencher.iter_custom(|count| {
                 let part = 20_000;
@@ -317,6 +334,12 @@ fn schedule(criterion: &mut Criterion) {
             });
         });
     }
+    group.bench_function("fill/10k_nodes_on_2_threads", |bencher| {
+        bencher.iter_custom(|count| {
+            let part = 20_000;
+            filling_on_two_threads(10_000, part).mul_f64(count as f64 / part as f64)
+        });
+    });
     let mut at_90 = Cluster::new(10_000);
     at_90.fill(0.9);
     group.bench_function("fill_from_90/10k_nodes", |bencher| {
