@@ -219,6 +219,53 @@ fn a_large_ask_is_not_starved_by_small_ones() {
     panic!("no room came together: {:?}", cluster.scheduler.totals());
 }
 
+/// A walk that found nothing to hold a node for is not repeated at once; what is new is looked at all the same, also where
+/// nothing else happens in the partition.
+#[test]
+fn a_large_ask_holds_a_node_in_a_quiet_partition() {
+    let mut cluster = one_queue();
+    for _ in 0..20 {
+        cluster.node(8);
+    }
+    let small = cluster.submit(1, "u", "a");
+    cluster.ask(small, 5, 40);
+    assert_eq!(cluster.schedule().len(), 20);
+    for _ in 0..3 {
+        // The walks of these steps are fruitless: each doubles the pause.
+        let running = *cluster.live.keys().next().unwrap();
+        cluster.release(running);
+        cluster.schedule();
+    }
+    let held = |cluster: &Cluster| cluster.scheduler.totals().reserved_containers;
+    let large = cluster.submit(2, "v", "a");
+    cluster.ask(large, 8, 1);
+    assert!(cluster.schedule().is_empty());
+    assert_eq!(held(&cluster), 1, "one of a size that was not asked for before");
+    cluster.ask(large, 8, 2);
+    assert!(cluster.schedule().is_empty());
+    assert_eq!(held(&cluster), 2, "one more of the same");
+}
+
+/// A step stays short where many nodes come to be held at once: it holds some, and the next goes on.
+#[test]
+fn many_nodes_are_held_over_several_steps() {
+    let mut cluster = one_queue();
+    for _ in 0..6_000 {
+        cluster.node(8);
+    }
+    let small = cluster.submit(1, "u", "a");
+    cluster.ask(small, 5, 7_000);
+    assert_eq!(cluster.schedule().len(), 6_000);
+    let large = cluster.submit(2, "v", "a");
+    cluster.ask(large, 8, 1_000);
+    let mut steps = Vec::new();
+    while cluster.scheduler.wants_to_schedule() && steps.len() < 10 {
+        assert!(cluster.schedule_once().is_empty());
+        steps.push(cluster.scheduler.totals().reserved_containers);
+    }
+    assert_eq!(steps, [512, 600], "at most a tenth of the nodes are held");
+}
+
 /// E16 in short: the first user may not have more, because of what it reserved; the second is served all the same.
 #[test]
 fn e16_a_reservation_over_the_user_limit_does_not_block_other_users() {

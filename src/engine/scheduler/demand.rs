@@ -123,6 +123,10 @@ impl Scheduler {
             ask.since = now;
         }
         let (partition, size) = (ask.partition, ask.size.clone());
+        if count > before && (1..=ask.reservations.len()).contains(&(before as usize)) {
+            // Every container that was outstanding had a node; this one has none.
+            self.partitions[usize::from(partition)].look_for_reservations();
+        }
         self.change_pending(row, partition, &size, before, count);
         if count == 0 {
             self.refresh_key(now, row, key);
@@ -242,7 +246,7 @@ impl Scheduler {
             let partition = &mut self.partitions[usize::from(ask.partition)];
             if is_strict {
                 partition.strict.insert((row, key));
-                (partition.reserve_after, partition.reserve_pause) = (0, 0);
+                partition.look_for_reservations();
             } else {
                 partition.strict.remove(&(row, key));
             }

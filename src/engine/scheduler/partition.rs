@@ -18,6 +18,7 @@ use super::limits::{QueueLimits, UserLimitInput};
 use super::names::NameId;
 use super::node_index::NodeIndex;
 use super::queue::{LeafUserIndex, QueueIndex, Queues};
+use super::reservation::Look;
 use super::resource::ResourceVector;
 use super::shape::{BySize, ShapeId, Shapes};
 use super::share::{LeafShare, QueueShare};
@@ -83,6 +84,10 @@ pub(super) struct Partition {
     pub(super) reserve_pause: u32,
     /// Shapes for which no node could be held in this step.
     pub(super) unreservable: Vec<ShapeId>,
+    /// Nodes that may still begin to be held in this step.
+    pub(super) holds_left: u32,
+    /// Looks for a node to hold, in this step.
+    pub(super) looks: Vec<Look>,
     /// Asks that no wait takes further than some hosts or racks.
     pub(super) strict: BTreeSet<StrictAsk>,
     /// Where the next look at them begins.
@@ -143,6 +148,8 @@ impl Partition {
             reserve_after: 0,
             reserve_pause: 0,
             unreservable: Vec::new(),
+            holds_left: 0,
+            looks: Vec::new(),
             strict: BTreeSet::new(),
             strict_from: (0, MIN_KEY),
             is_strict_next: true,
@@ -195,6 +202,12 @@ impl Partition {
             share.children.sort_unstable();
         }
         self.is_dirty = true;
+        self.look_for_reservations();
+    }
+
+    /// What may hold a node is more than when the last walk found nothing: the next step walks again.
+    pub(super) const fn look_for_reservations(&mut self) {
+        (self.reserve_after, self.reserve_pause) = (0, 0);
     }
 
     fn refresh_leaf(&mut self, queues: &Queues, measures: &Measures, queue: QueueIndex) {

@@ -18,6 +18,7 @@ use super::demand::{AM_KEY, MAX_KEY, MIN_KEY};
 use super::face::{AttemptEvent, Granted, SchedulerKey, SchedulerOutput};
 use super::message::ApplicationEvent;
 use super::queue::{LeafUserIndex, QueueIndex};
+use super::reservation::HOLDS_PER_STEP;
 use super::resource::ResourceVector;
 use super::settings::NodePlacement;
 use super::shape::{Reach, ShapeId};
@@ -76,7 +77,10 @@ impl Scheduler {
     fn place_in(&mut self, now: Instant, number: usize, mut left: u32, out: &mut SchedulerOutput) {
         self.bring_back(number);
         self.fulfil(now, number, &mut left, out);
-        self.partitions[number].unreservable.clear();
+        let partition = &mut self.partitions[number];
+        partition.unreservable.clear();
+        partition.looks.clear();
+        partition.holds_left = HOLDS_PER_STEP;
         while left > 0 {
             let total = self.partitions[number].total.clone();
             match self.pick(now, number, 0, &total) {
@@ -98,7 +102,8 @@ impl Scheduler {
             return;
         }
         let partition = &mut self.partitions[number];
-        partition.is_dirty = !partition.restored.is_empty() || partition.is_guest_put_off;
+        partition.is_dirty =
+            !partition.restored.is_empty() || partition.is_guest_put_off || partition.holds_left == 0;
     }
 
     /// Attempts whose walks go on, or that a node freed room for, come back into the order.
@@ -437,6 +442,7 @@ impl Scheduler {
         let partition = &mut self.partitions[usize::from(charged)];
         let free = node.free();
         partition.lower_free(node.slot, Some(&free));
+        partition.close_outgrown(now, &self.queues, node.slot);
         let place = (candidate.queue, candidate.user);
         partition.charge(&self.queues, &self.measures, place, &size, true);
 

@@ -43,6 +43,16 @@ pub(super) struct Reservation {
     pub(super) since: Instant,
 }
 
+/// Where the last look for a node to hold ended, of those for one size.
+#[derive(Debug)]
+pub(super) struct Look {
+    size: ResourceVector,
+    /// That much of it, in eighths, was free.
+    eighth: u64,
+    /// The slot behind the node that was found.
+    from: usize,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Reservations {
@@ -78,6 +88,9 @@ impl Reservations {
         self.ready.push(reservation);
     }
 }
+
+/// Most nodes that begin to be held in a partition in one step, about half a millisecond; the next step goes on.
+pub(super) const HOLDS_PER_STEP: u32 = 512;
 
 /// How many steps a search for the freest node takes: eighths of the size.
 const EIGHTHS: u64 = 8;
@@ -141,7 +154,7 @@ impl Scheduler {
             return;
         }
         let mut strict = self.strict_asks(number);
-        while self.partitions[number].reserved_nodes < self.reservations_max(number) {
+        while self.may_hold_more(number) {
             // In turn, so that neither kind waits for the other.
             let is_strict_next = &mut self.partitions[number].is_strict_next;
             let is_strict = core::mem::replace(is_strict_next, !*is_strict_next);
@@ -177,9 +190,10 @@ impl Scheduler {
         })
     }
 
-    /// Most nodes of a partition that are held at once.
-    fn reservations_max(&self, number: usize) -> u32 {
-        (self.partitions[number].usable_nodes / 10).max(1)
+    /// Whether one more node of a partition may be held, and in this step: at most a tenth of them are at once.
+    fn may_hold_more(&self, number: usize) -> bool {
+        let partition = &self.partitions[number];
+        partition.holds_left > 0 && partition.reserved_nodes < (partition.usable_nodes / 10).max(1)
     }
 
     /// Whether an ask that comes first and fits nowhere may hold one more node.
@@ -190,7 +204,7 @@ impl Scheduler {
         !shape.is_open
             && shape.reach == Reach::Any
             && !candidate.gives_up_reservation
-            && partition.reserved_nodes < self.reservations_max(number)
+            && self.may_hold_more(number)
             && !partition.unreservable.contains(&candidate.shape)
             && ask.is_some_and(|ask| (ask.reservations.len() as u32) < ask.count)
             && self.has_rival(number, candidate.shape)
@@ -324,7 +338,12 @@ impl Scheduler {
             });
             return usable.max_by_key(|(_, node)| node.free().memory_mb()).map(|(index, _)| index);
         }
-        for eighth in (0..EIGHTHS).rev() {
+        // Looks that are alike go on where the last one of this step ended: holding a node makes none freer.
+        let is_alike = reach == Reach::Any && !attempt.has_blacklist(key == AM_KEY);
+        let looks = &self.partitions[number].looks;
+        let last = looks.iter().position(|look| is_alike && look.size == *size);
+        let (first, mut from) = last.map_or((EIGHTHS - 1, 0), |last| (looks[last].eighth, looks[last].from));
+        for eighth in (0..=first).rev() {
             let part = size.map(|amount| (amount as u128 * u128::from(eighth) / u128::from(EIGHTHS)) as u64);
             let mut rejected = 0;
             let mut is_it = |node: u32| {
@@ -335,13 +354,19 @@ impl Scheduler {
             let partition = &mut self.partitions[number];
             let found = match reach {
                 Reach::Rack(rack) => partition.node_in_rack(rack, &part, &mut is_it),
-                Reach::Any | Reach::Host(_) => partition.any_slot(&part, &mut is_it),
+                Reach::Any | Reach::Host(_) => partition.any_slot(&part, from, &mut is_it),
             };
-            if let Some(node) = found
-                && rejected < REJECTED_MAX
-            {
-                return Some(node);
+            from = 0;
+            let Some(node) = found.filter(|_| rejected < REJECTED_MAX) else { continue };
+            if is_alike {
+                let from = nodes.get(node).map_or(0, |node| node.slot as usize + 1);
+                let look = Look { size: size.clone(), eighth, from };
+                match last {
+                    Some(last) => partition.looks[last] = look,
+                    None => partition.looks.push(look),
+                }
             }
+            return Some(node);
         }
         None
     }
@@ -370,8 +395,11 @@ impl Scheduler {
             ask.reservations.push(index);
         }
         let slot = of.slot;
-        self.partitions[number].lower_free(slot, None);
-        self.partitions[number].reserved_nodes += 1;
+        let of = &mut self.partitions[number];
+        of.lower_free(slot, None);
+        of.close_outgrown(now, &self.queues, slot);
+        of.reserved_nodes += 1;
+        of.holds_left = of.holds_left.saturating_sub(1);
         self.charge_reservation((candidate.row, partition), (candidate.queue, candidate.user), &size, true);
         if !self.queues.tree.reservations_continue_look_all_nodes {
             self.refresh_key(now, candidate.row, candidate.key);

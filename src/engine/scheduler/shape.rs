@@ -65,6 +65,8 @@ pub(super) struct Shape {
     pub(super) reach: Reach,
     /// Some node may have room for it.
     pub(super) is_open: bool,
+    /// It was closed once: that it fits nowhere is no news.
+    pub(super) was_closed: bool,
     /// Its bit, where it reaches any node.
     pub(super) bit: Option<u32>,
     /// Since when it is open or closed.
@@ -121,14 +123,24 @@ impl ShapeSet {
 
     /// Its bits, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.0.iter().enumerate().flat_map(|(index, word)| {
-            let mut rest = *word;
-            core::iter::from_fn(move || {
-                (rest != 0).then(|| {
-                    let bit = rest.trailing_zeros();
-                    rest &= rest - 1;
-                    index as u32 * 64 + bit
-                })
+        (0..self.words()).flat_map(|word| self.in_word(word))
+    }
+
+    /// How many words of 64 bits it has.
+    #[inline]
+    pub(super) const fn words(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The bits of a word, ascending, as they are now: the set may change meanwhile.
+    #[inline]
+    pub(super) fn in_word(&self, word: usize) -> impl Iterator<Item = u32> + use<> {
+        let mut rest = self.0.get(word).copied().unwrap_or(0);
+        core::iter::from_fn(move || {
+            (rest != 0).then(|| {
+                let bit = rest.trailing_zeros();
+                rest &= rest - 1;
+                word as u32 * 64 + bit
             })
         })
     }
@@ -144,6 +156,8 @@ pub(super) struct Shapes {
     open_any: ShapeSet,
     /// Closed ones.
     closed_any: ShapeSet,
+    /// Open ones of which every slot with room is known.
+    hinted_any: ShapeSet,
     /// The shape of each bit.
     bits: Vec<ShapeId>,
     free_bits: Vec<u32>,
@@ -176,6 +190,7 @@ impl Shapes {
             reach,
             bit,
             is_open: true,
+            was_closed: false,
             since: now,
             hints: Vec::new(),
             is_hinted: false,
@@ -208,6 +223,7 @@ impl Shapes {
             if let Some(bit) = shape.bit {
                 self.open_any.set(bit, false);
                 self.closed_any.set(bit, false);
+                self.hinted_any.set(bit, false);
                 self.free_bits.push(bit);
             }
             self.walked.remove(&id);
@@ -239,6 +255,12 @@ impl Shapes {
         &self.closed_any
     }
 
+    /// The open ones that reach any node and of which every slot with room is known.
+    #[inline]
+    pub(super) const fn hinted_any(&self) -> &ShapeSet {
+        &self.hinted_any
+    }
+
     /// A bound of all sizes, type by type.
     #[inline]
     pub(super) const fn largest(&self) -> &ResourceVector {
@@ -257,14 +279,26 @@ impl Shapes {
             return false;
         }
         shape.is_open = is_open;
+        shape.was_closed |= !is_open;
         shape.since = now;
         shape.hints.clear();
         shape.is_hinted = false;
         if let Some(bit) = shape.bit {
             self.open_any.set(bit, is_open);
             self.closed_any.set(bit, !is_open);
+            self.hinted_any.set(bit, false);
         }
         true
+    }
+
+    /// A closed shape is open because of one slot.
+    pub(super) fn open_for(&mut self, id: ShapeId, slot: u32) {
+        let shape = &mut self.slab[id.index()];
+        shape.is_hinted = true;
+        shape.hints.push(slot);
+        if let Some(bit) = shape.bit {
+            self.hinted_any.set(bit, true);
+        }
     }
 
     /// A slot has freed room that fits a shape; it is open.
@@ -276,6 +310,9 @@ impl Shapes {
         if shape.hints.len() == HINTS_MAX {
             shape.is_hinted = false;
             shape.hints.clear();
+            if let Some(bit) = shape.bit {
+                self.hinted_any.set(bit, false);
+            }
         } else {
             shape.hints.push(slot);
         }

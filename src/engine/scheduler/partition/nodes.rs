@@ -114,6 +114,23 @@ impl Partition {
         self.index.set(slot as usize, free);
     }
 
+    /// A container or a reservation took room in a slot: shapes that were open for that room alone are closed, so that
+    /// nobody is picked for them in vain.
+    pub(in crate::engine::scheduler) fn close_outgrown(&mut self, now: Instant, queues: &Queues, slot: u32) {
+        for place in 0..self.shapes.hinted_any().words() {
+            for bit in self.shapes.hinted_any().in_word(place) {
+                let id = self.shapes.of_bit(bit);
+                let shape = self.shapes.get(id);
+                let mut hints = shape.hints.iter();
+                if shape.hints.contains(&slot)
+                    && !hints.any(|slot| self.index.fits(*slot as usize, &shape.size))
+                {
+                    self.set_open(now, queues, id, false);
+                }
+            }
+        }
+    }
+
     /// What is free in a slot is more than before: opens the shapes that fit there.
     pub(in crate::engine::scheduler) fn raise_free(
         &mut self,
@@ -158,18 +175,14 @@ impl Partition {
         // What was opened by other slots may be placed here too.
         let hinted: Vec<ShapeId> = self
             .shapes
-            .open_any()
+            .hinted_any()
             .iter()
             .map(|bit| self.shapes.of_bit(bit))
-            .filter(|shape| {
-                let shape = self.shapes.get(*shape);
-                shape.is_hinted && self.index.fits(slot as usize, &shape.size)
-            })
+            .filter(|shape| self.has_room(*shape, slot))
             .collect();
         for shape in opened {
             self.set_open(now, queues, shape, true);
-            self.shapes.get_mut(shape).is_hinted = true;
-            self.shapes.add_hint(shape, slot);
+            self.shapes.open_for(shape, slot);
         }
         for shape in hinted {
             self.shapes.add_hint(shape, slot);
@@ -307,11 +320,12 @@ impl Partition {
         found
     }
 
-    /// The first node with this much free that `accepts`. What is free nowhere is remembered, so that a full partition is
-    /// not searched again and again.
+    /// The first node from slot `from` on with this much free that `accepts`. What is free nowhere is remembered, so that a
+    /// full partition is not searched again and again.
     pub(in crate::engine::scheduler) fn any_slot(
         &mut self,
         free: &ResourceVector,
+        from: usize,
         accepts: &mut impl FnMut(u32) -> bool,
     ) -> Option<u32> {
         let (index, nodes) = (&self.index, &self.slots);
@@ -320,13 +334,13 @@ impl Partition {
             return fitting.find(|slot| accepts(nodes[*slot])).map(|slot| nodes[slot]);
         }
         let mut seen: Vec<u32> = Vec::new();
-        let found = index.next_fit(free, 0, &mut |slot| {
+        let found = index.next_fit(free, from, &mut |slot| {
             if seen.len() <= SCARCE_SLOTS_MAX {
                 seen.push(slot as u32);
             }
             accepts(nodes[slot])
         });
-        if found.is_none() && seen.len() <= SCARCE_SLOTS_MAX {
+        if found.is_none() && from == 0 && seen.len() <= SCARCE_SLOTS_MAX {
             // It says all that the larger ones say.
             self.scarce.retain(|(amount, _)| !free.fits_in(amount));
             if self.scarce.len() == SCARCE_MAX {

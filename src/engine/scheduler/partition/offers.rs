@@ -19,6 +19,9 @@ impl Partition {
         shape: ShapeId,
         is_open: bool,
     ) {
+        if !is_open && !self.shapes.get(shape).was_closed {
+            self.look_for_reservations();
+        }
         if !self.shapes.set_open(now, shape, is_open) || self.shapes.get(shape).bit.is_some() {
             return;
         }
@@ -149,7 +152,7 @@ impl Partition {
         }
         self.is_dirty |= is_wanted;
         if is_wanted && !self.shapes.get(shape).is_open {
-            (self.reserve_after, self.reserve_pause) = (0, 0);
+            self.look_for_reservations();
         }
     }
 }
