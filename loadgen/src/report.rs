@@ -17,6 +17,7 @@ use crate::proc::Machine;
 
 use applications::Faults;
 pub use applications::{ApplicationsReport, QueueUse};
+pub(crate) use table::{time_text, unit_of_time};
 
 /// What the keys mean; a change that is more than an added key gets a new number.
 pub const SCHEMA: &str = "heddle-loadgen/1";

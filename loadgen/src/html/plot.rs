@@ -14,6 +14,8 @@ use plotters::series::{AreaSeries, LineSeries};
 use plotters::style::{Color, RGBColor, ShapeStyle, TextStyle};
 use thiserror::Error;
 
+use crate::report::unit_of_time;
+
 const SIZE: (u32, u32) = (860, 300);
 const INK: RGBColor = RGBColor(0x33, 0x3a, 0x44);
 const GRID: RGBColor = RGBColor(0xe3, 0xe7, 0xec);
@@ -96,14 +98,17 @@ pub(super) fn rarity_plot(lines: &[Line]) -> Result<String, PlotError> {
     Ok(svg)
 }
 
-/// Values over seconds. The area below a single line is filled where `is_filled`.
+/// Values over seconds; a trace of months is shown in days. The area below a single line is filled where `is_filled`.
 pub(super) fn time_plot(
     lines: &[Line],
     range: Range<f64>,
     label: &dyn Fn(&f64) -> String,
     is_filled: bool,
 ) -> Result<String, PlotError> {
-    let last = lines.iter().filter_map(|line| line.1.last()).map(|point| point.0).fold(1.0, f64::max);
+    let last_s = lines.iter().filter_map(|line| line.1.last()).map(|point| point.0).fold(1.0, f64::max);
+    // The axis is in the unit of its end, so that its marks stand at whole ones.
+    let (unit_ms, unit) = unit_of_time(last_s * 1e3);
+    let in_unit = |at_s: f64| at_s * 1e3 / unit_ms;
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -112,7 +117,7 @@ pub(super) fn time_plot(
             .margin_right(28)
             .x_label_area_size(36)
             .y_label_area_size(64)
-            .build_cartesian_2d(0.0..last, range)?;
+            .build_cartesian_2d(0.0..in_unit(last_s), range)?;
         chart
             .configure_mesh()
             .axis_style(INK)
@@ -121,14 +126,16 @@ pub(super) fn time_plot(
             .label_style(text())
             .x_labels(10)
             .y_labels(6)
-            .x_label_formatter(&|at_s| format!("{at_s:.0} s"))
+            .x_label_formatter(&|at| format!("{} {unit}", short(*at)))
             .y_label_formatter(label)
             .draw()?;
         for (color, points) in lines {
+            let points: Vec<(f64, f64)> =
+                points.iter().map(|(at_s, value)| (in_unit(*at_s), *value)).collect();
             if is_filled && lines.len() == 1 {
                 chart.draw_series(AreaSeries::new(points.iter().copied(), 0.0, color.mix(0.12)))?;
             }
-            chart.draw_series([PathElement::new(points.clone(), thick(*color))])?;
+            chart.draw_series([PathElement::new(points, thick(*color))])?;
         }
         area.present()?;
     }
@@ -192,5 +199,15 @@ mod tests {
     fn a_plot_of_nothing_is_an_empty_frame() {
         assert!(rarity_plot(&[]).unwrap().starts_with("<svg"));
         assert!(time_plot(&[], 0.0..1.0, &|value| short(*value), true).unwrap().starts_with("<svg"));
+    }
+
+    #[test]
+    fn an_axis_of_time_is_in_the_unit_of_its_end() {
+        let axis = |last_s| {
+            time_plot(&[(INK, vec![(0.0, 0.0), (last_s, 1.0)])], 0.0..1.0, &|value| short(*value), true)
+                .unwrap()
+        };
+        assert!(axis(60.0).contains("60 s"));
+        assert!(axis(100.0 * 86_400.0).contains("100 days"));
     }
 }
