@@ -85,7 +85,7 @@ impl Masters {
             application_id,
             user: "ada".into(),
             queue: "default".into(),
-            priority: None,
+            priority: 0,
             node_label_expression: None,
             submit_time_ms: 0,
         };

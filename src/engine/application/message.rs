@@ -175,8 +175,8 @@ pub struct ApplicationStateRecord {
     pub final_state: Option<u8>,
     /// Its queue.
     pub queue: Box<str>,
-    /// Its priority; `None` = the queue's default.
-    pub priority: Option<i32>,
+    /// Its priority.
+    pub priority: i32,
     /// When its lifetime ends, milliseconds since 1970; `None` = never.
     pub expires_at_ms: Option<u64>,
     /// Submitted, milliseconds since 1970.
@@ -204,8 +204,8 @@ pub struct Submission {
     pub application_type: Box<str>,
     /// Queue as asked for.
     pub queue: Box<str>,
-    /// Priority, capped.
-    pub priority: Option<i32>,
+    /// Priority, its own or its queue's, capped.
+    pub priority: i32,
     /// The ResourceManager starts no ApplicationMaster.
     pub is_unmanaged: bool,
     /// Attempts asked for; 0 = the default.
