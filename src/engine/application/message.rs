@@ -324,6 +324,8 @@ pub enum ApplicationCommand {
         caller: Caller,
         /// Number of the method's `Opcode`.
         opcode: u16,
+        /// Nodes it names, for the audit log; empty = none.
+        nodes: Box<str>,
     },
     /// Such a method was carried out, or not.
     Audit {
@@ -333,6 +335,8 @@ pub enum ApplicationCommand {
         caller: Caller,
         /// Number of the method's `Opcode`.
         opcode: u16,
+        /// Nodes it names, for the audit log; empty = none.
+        nodes: Box<str>,
         /// Why it was not.
         failure: Option<Box<str>>,
     },
@@ -372,6 +376,14 @@ impl ApplicationCommand {
             Self::ReplaceGroups { .. } => Some(Opcode::RefreshUserToGroupsMappings),
             Self::ReplaceClusterMaxPriority { .. } => Some(Opcode::RefreshClusterMaxPriority),
             Self::CheckAccess { opcode, .. } | Self::Audit { opcode, .. } => Opcode::from_number(*opcode),
+        }
+    }
+
+    /// Nodes it names, for the audit log; empty = none.
+    pub(super) fn nodes(&self) -> &str {
+        match self {
+            Self::CheckAccess { nodes, .. } | Self::Audit { nodes, .. } => nodes,
+            _ => "",
         }
     }
 }
