@@ -242,7 +242,7 @@ impl Scheduler {
             let partition = &mut self.partitions[usize::from(ask.partition)];
             if is_strict {
                 partition.strict.insert((row, key));
-                (partition.reserve_after, partition.reserve_pause) = (0, 0);
+                partition.look_again_for_nodes_to_hold();
             } else {
                 partition.strict.remove(&(row, key));
             }

@@ -170,6 +170,11 @@ impl Partition {
         partition
     }
 
+    /// Looks for nodes to hold with the next step again: something is asked for that the last look did not see.
+    pub(super) const fn look_again_for_nodes_to_hold(&mut self) {
+        (self.reserve_after, self.reserve_pause) = (0, 0);
+    }
+
     /// Recomputes what depends on the partition's size and the queues' settings. O(queues × types).
     pub(super) fn refresh(&mut self, queues: &Queues, measures: &Measures) {
         let effective = self.rules.effective(measures.calculator, &self.total, &measures.minimum);

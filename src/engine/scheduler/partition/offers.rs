@@ -149,7 +149,7 @@ impl Partition {
         }
         self.is_dirty |= is_wanted;
         if is_wanted && !self.shapes.get(shape).is_open {
-            (self.reserve_after, self.reserve_pause) = (0, 0);
+            self.look_again_for_nodes_to_hold();
         }
     }
 }
