@@ -349,16 +349,13 @@ impl SimulatedClient {
         true
     }
 
-    /// A connection is new: what was out on the old one is sent again at once.
-    ///
-    /// It is that of user `user` of `users`; with fewer of them than there are, several users share one.
-    pub fn reconnect(&mut self, user: u32, users: u32, due: &mut Vec<u32>) {
-        for (application, row) in (0_u32..).zip(&self.rows) {
-            if row.is_awaiting && self.user_of[application as usize] % users.max(1) == user {
-                due.push(application);
-            }
-        }
-        // The look, if it is out, is repeated in its time.
+    /// Applications of a user whose request is out: what is sent again on a new connection. Users beyond `users` share
+    /// connections. The look, if it is out, is repeated in its time.
+    pub fn awaiting(&self, user: u32, users: u32) -> impl Iterator<Item = u32> {
+        let is_of = move |of: &u32| of % users.max(1) == user;
+        let rows = (0_u32..).zip(&self.rows).zip(&self.user_of);
+        rows.filter(move |((_, row), of)| row.is_awaiting && is_of(of))
+            .map(|((application, _), _)| application)
     }
 
     /// Takes in a frame from the ResourceManager. Gives the application it was about.
