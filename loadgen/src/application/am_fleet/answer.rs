@@ -168,8 +168,7 @@ impl AmFleet {
             self.counters.unexpected += 1;
             return answer;
         };
-        *self.counters.rejects.entry(reject.code).or_default() += 1;
-        self.counters.note(&reject.message);
+        self.counters.refusals.count(reject.code, &reject.message);
         let Some(am) = self.slots[slot as usize].am.as_deref_mut() else { return answer };
         let code = RejectCode::from_number(reject.code);
         let mut scope = Scope { now_us, counters: &mut self.counters, outbox: &mut self.outbox };
