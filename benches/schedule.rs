@@ -135,7 +135,7 @@ impl Cluster {
                 application_id,
                 user: user.into(),
                 queue: leaves[leaf].as_str().into(),
-                priority: None,
+                priority: 0,
                 node_label_expression: None,
                 submit_time_ms: u64::from(id),
             };

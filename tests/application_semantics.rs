@@ -195,8 +195,7 @@ impl Rm {
                 }
                 let index = self.queues.find(&add.queue).expect("a known queue");
                 let queue = self.queues.queues[index as usize].path.clone();
-                let priority = add.priority.unwrap_or(0);
-                vec![ApplicationEvent::Accepted { application_id, queue, priority }]
+                vec![ApplicationEvent::Accepted { application_id, queue }]
             }
             SchedulerCommand::AddAttempt(add) => {
                 let attempt = Attempt::new(0, add.attempt_id.application_id.id, add.attempt_id.attempt_id);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`application`] | the ApplicationMasters and clients, pure |
 //! | [`cli`] | the commands and their flags |
+//! | [`counters`] | how these count |
 //! | [`fleet`] | the NodeManagers, pure; shared with the simulator |
 //! | [`driver`] | the fleet against a ResourceManager over QUIC |
 //! | [`floor`] | a bare QUIC echo to compare with |
@@ -16,6 +17,7 @@
 
 pub mod application;
 pub mod cli;
+pub mod counters;
 pub mod driver;
 pub mod fleet;
 pub mod floor;

@@ -17,6 +17,7 @@ use crate::proc::Machine;
 
 use applications::Faults;
 pub use applications::{ApplicationsReport, QueueUse};
+pub(crate) use table::{time_text, unit_of_time};
 
 /// What the keys mean; a change that is more than an added key gets a new number.
 pub const SCHEMA: &str = "heddle-loadgen/1";
@@ -275,7 +276,7 @@ impl Report {
         let connected_s = outcome.time_to_all_connected.as_secs_f64().max(1e-9);
         let connections = spec.connections.min(spec.nodes);
         let mut errors = outcome.errors.clone();
-        errors.extend(counters.texts.iter().cloned());
+        errors.extend(counters.refusals.texts.iter().cloned());
         let mut report = Self {
             schema: SCHEMA.to_owned(),
             command,
@@ -298,7 +299,7 @@ impl Report {
             late_answers: outcome.late_answers,
             skipped: outcome.skipped,
             dropped: outcome.dropped,
-            rejected: counters.rejected(),
+            rejected: counters.refusals.total(),
             false_losses: counters.false_losses,
             wrong_ids: counters.wrong_ids,
             unexpected: counters.unexpected,
@@ -338,8 +339,8 @@ impl Report {
             applications: None,
         };
         if let Some(applications) = &outcome.applications {
-            let texts = applications.0.masters.texts.iter().chain(&applications.0.clients.texts);
-            report.errors.extend(texts.cloned());
+            let (masters, clients) = (&applications.0.masters.refusals, &applications.0.clients.refusals);
+            report.errors.extend(masters.texts.iter().chain(&clients.texts).cloned());
             report.applications = Some(Box::new(ApplicationsReport::of(outcome, applications)));
         }
         report.judge(spec);

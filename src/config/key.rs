@@ -4,10 +4,10 @@
 
 use core::fmt;
 
-use heddle_wire::frame::FRAME_SIZE_MAX;
 use heddle_wire::limits::{HEARTBEAT_INTERVAL_MS_MAX, ROWS_PER_SHARD_MAX};
 
 use crate::engine::application::settings::DIAGNOSTICS_SIZE_MAX;
+use crate::engine::batch::PIECE_SIZE_MAX;
 
 /// What a value may be.
 #[derive(Clone, Copy, Debug)]
@@ -259,8 +259,8 @@ keys! {
         "The same for a whole connection of an administrator.";
     SEND_WINDOW = "transport.send_window_bytes", "B", Kind::Integer(16_384, GIB), "2097152",
         "Most bytes sent to a peer and not acknowledged yet.";
-    SLOW_BYTES = "transport.slow_reader_bytes", "B", Kind::Integer(FRAME_SIZE_MAX as i64, GIB), "4194304",
-        "A peer that leaves more answers than this unread is cut off.";
+    SLOW_BYTES = "transport.slow_reader_bytes", "B", Kind::Integer(PIECE_SIZE_MAX as i64, GIB), "4194304",
+        "A peer that leaves more answers than this unread is cut off. At least what a role answers in one piece.";
     SLOW_TIME = "transport.slow_reader_ms", "ms", Kind::Integer(100, 600_000), "30000",
         "And so is one that reads nothing for this long while answers wait.";
     FRAME_RATE = "transport.frames_per_second", "1/s", Kind::Integer(0, 100_000_000), "0",

@@ -84,6 +84,21 @@ fn every_number_is_accepted_at_both_ends_of_its_range_and_not_beyond() {
     assert_eq!(config.recorder.unwrap().size_max, 1 << 50);
 }
 
+/// A bound just above the largest frame was accepted: a piece of answers has up to a frame more than a mebibyte, so that a
+/// peer with two listings under way was cut however fast it read.
+#[test]
+fn what_is_kept_for_a_slow_reader_holds_a_piece_of_answers() {
+    use crate::engine::batch::{ANSWERS_SIZE_MAX, PIECE_SIZE_MAX};
+    use heddle_wire::frame::FRAME_SIZE_MAX;
+    const { assert!(PIECE_SIZE_MAX >= ANSWERS_SIZE_MAX + FRAME_SIZE_MAX) };
+    let with = |bytes: usize| from_flags(&[("transport.slow_reader_bytes", &bytes.to_string())]);
+    let text = with(FRAME_SIZE_MAX + 1).unwrap_err().to_string();
+    for part in ["transport.slow_reader_bytes", "1048609", "2097184 to 1073741824"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(with(PIECE_SIZE_MAX).unwrap().transport.slow_reader_size, PIECE_SIZE_MAX);
+}
+
 #[test]
 fn flags_win_over_the_environment_over_the_file_over_defaults() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,16 +5,19 @@
 
 use core::net::IpAddr;
 
-use heddle_wire::frame::Frame;
+use heddle_wire::frame::{FRAME_SIZE_MAX, Frame};
 use serde::{Deserialize, Serialize};
 
 use super::time::Instant;
 
 /// Most bytes of answers after which a role stops taking frames, and says how far it came.
 ///
-/// Well below what is kept for a peer that reads slowly, so that one piece of answers never looks like that; and of every
-/// kind of role, since a peer may ask any of them for pages.
+/// Of every kind of role, since a peer may ask any of them for pages.
 pub const ANSWERS_SIZE_MAX: usize = 1024 * 1024;
+
+/// Most bytes of answers that come for a stream at once: one more answer is written when there is room for any. At least so
+/// much is kept for a peer that reads slowly, so that one piece never looks like that.
+pub const PIECE_SIZE_MAX: usize = ANSWERS_SIZE_MAX + FRAME_SIZE_MAX;
 
 /// A stream of a connection, as transport names it: net thread, slot, and how often the slot was used.
 ///

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use heddle_wire::error::FrameError;
-use heddle_wire::frame::Frame;
+use heddle_wire::frame::{Frame, HEADER_SIZE};
 use heddle_wire::message::{write_frame_error, write_reject};
 use heddle_wire::{Flags, FrameDecoder, FrameHeader, Message, Opcode, Reject, RejectCode};
 use quinn::{Connection, RecvStream};
 
-use super::files_service::{FilesDoor, Refreshed};
+use super::administered_nodes::{NodeCalls, named_nodes};
+use super::files_service::{AdministratorCall, FilesDoor, Refreshed};
 use super::net::Net;
 use super::node_lists_service::{NodeListsDoor, RefreshError};
 use super::pace::Pace;
@@ -48,6 +49,8 @@ pub(super) struct Peer {
     pub(super) doors: Doors,
     /// Over all streams of the connection.
     pub(super) pace: RefCell<Pace>,
+    /// The same.
+    pub(super) node_calls: RefCell<NodeCalls>,
 }
 
 /// Serves a connection until it ends.
@@ -210,30 +213,44 @@ fn refresh_nodes(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, frame: &Fram
     let refreshing = Rc::clone(peer);
     serve_later(net, peer, stream, frame.header, async move {
         let (doors, caller) = (&refreshing.doors, &refreshing.caller);
-        doors.files.check_access(opcode, caller.clone()).await?;
+        let call = AdministratorCall { opcode, caller: caller.clone(), nodes: Box::default() };
+        doors.files.check_access(call.clone()).await?;
         let result = doors.node_lists.refresh(&body).await;
         let failure = result.as_ref().err().map(RefreshError::reason);
-        doors.files.audit(opcode, caller.clone(), failure).await?;
+        doors.files.audit(call, failure).await?;
         let answer = result?;
         Ok(move |bytes: &mut Vec<u8>, header: FrameHeader| respond(bytes, header, &answer))
     });
 }
 
-/// Passes an administrator's frame to a shard when the application manager has said that he may; the shard answers.
+/// Passes an administrator's frame to a shard when the application manager has said that he may; the shard answers. The
+/// call is audited with its first frame.
 fn administer_shard(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, frame: &Frame<'_>, shard: usize) {
     let (header, bytes) = (frame.header, frame.bytes.to_vec());
     let (net, peer) = (Rc::clone(net), Rc::clone(peer));
     tokio::task::spawn_local(async move {
         let (files, opcode) = (&peer.doors.files, header.opcode);
-        if let Err(error) = files.check_access(opcode, peer.caller.clone()).await {
+        let body = bytes.get(HEADER_SIZE..).unwrap_or_default();
+        let named = named_nodes(opcode, body);
+        let nodes = named.as_ref().map_or_else(|_| Box::default(), Box::clone);
+        let call = AdministratorCall { opcode, caller: peer.caller.clone(), nodes };
+        let mut admitted = files.check_access(call.clone()).await;
+        if let (Ok(()), Err(reject)) = (&admitted, named) {
+            let _ = files.audit(call.clone(), Some(reject.message.as_str().into())).await;
+            admitted = Err(RefreshError::Refused(reject));
+        }
+        if let Err(error) = admitted {
             refuse_later(&net, &peer, stream, header, error);
             return net.streams.borrow_mut().note_answers(stream, 1);
         }
+        let begins = peer.node_calls.borrow_mut().begins(opcode, shard, net.shard_count(), body);
         while net.offer(shard, &bytes, stream, peer.identity.id).is_err() {
             net.wait_for_room(shard).await;
         }
-        // A ResourceManager that stops has nobody left to write it down.
-        let _ = files.audit(opcode, peer.caller.clone(), None).await;
+        if begins {
+            // A ResourceManager that stops has nobody left to write it down.
+            let _ = files.audit(call, None).await;
+        }
     });
 }
 

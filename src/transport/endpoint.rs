@@ -254,7 +254,8 @@ impl Acceptor {
                 // A socket for both families shows addresses of the fourth as ones of the sixth. Nobody migrates.
                 address: Some(connection.remote_address().ip().to_canonical()),
             };
-            let peer = Rc::new(Peer { identity, caller, connection, doors, pace });
+            let peer =
+                Rc::new(Peer { identity, caller, connection, doors, pace, node_calls: RefCell::default() });
             drop(settings);
             serve(Rc::clone(&net), peer).await;
             net.metrics.connections.decrement();

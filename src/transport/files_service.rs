@@ -108,16 +108,27 @@ enum What {
 /// What is to be done.
 #[derive(Debug)]
 enum Work {
-    Refresh(Opcode, What),
+    Refresh(What),
     /// The application manager is asked whether the caller may.
-    CheckAccess(Opcode),
+    CheckAccess,
     /// It is told what became of it.
-    Audit(Opcode, Option<Box<str>>),
+    Audit(Option<Box<str>>),
+}
+
+/// A call of an administrator, as its audit line has it.
+#[derive(Clone, Debug)]
+pub(super) struct AdministratorCall {
+    /// What.
+    pub(super) opcode: Opcode,
+    /// Who, from where.
+    pub(super) caller: Caller,
+    /// Nodes it names, in words; empty = none.
+    pub(super) nodes: Box<str>,
 }
 
 struct Job {
     work: Work,
-    caller: Caller,
+    call: AdministratorCall,
     answer: oneshot::Sender<Result<Option<Refreshed>, RefreshError>>,
 }
 
@@ -155,28 +166,28 @@ impl FilesDoor {
         caller: Caller,
     ) -> Result<Refreshed, RefreshError> {
         let what = what(opcode, body).map_err(RefreshError::Refused)?;
-        let refreshed = self.ask(Work::Refresh(opcode, what), caller).await?;
+        let call = AdministratorCall { opcode, caller, nodes: Box::default() };
+        let refreshed = self.ask(Work::Refresh(what), call).await?;
         refreshed.ok_or(RefreshError::Stopping)
     }
 
-    /// Asks whether `caller` may call a method of administration that is carried out elsewhere.
-    pub(super) async fn check_access(&self, opcode: Opcode, caller: Caller) -> Result<(), RefreshError> {
-        self.ask(Work::CheckAccess(opcode), caller).await.map(|_| ())
+    /// Asks whether the caller may call a method of administration that is carried out elsewhere.
+    pub(super) async fn check_access(&self, call: AdministratorCall) -> Result<(), RefreshError> {
+        self.ask(Work::CheckAccess, call).await.map(|_| ())
     }
 
     /// Has the outcome of such a method audited.
     pub(super) async fn audit(
         &self,
-        opcode: Opcode,
-        caller: Caller,
+        call: AdministratorCall,
         failure: Option<Box<str>>,
     ) -> Result<(), RefreshError> {
-        self.ask(Work::Audit(opcode, failure), caller).await.map(|_| ())
+        self.ask(Work::Audit(failure), call).await.map(|_| ())
     }
 
-    async fn ask(&self, work: Work, caller: Caller) -> Result<Option<Refreshed>, RefreshError> {
+    async fn ask(&self, work: Work, call: AdministratorCall) -> Result<Option<Refreshed>, RefreshError> {
         let (answer, answered) = oneshot::channel();
-        match self.jobs.try_send(Job { work, caller, answer }) {
+        match self.jobs.try_send(Job { work, call, answer }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 let text = format!(
@@ -217,27 +228,28 @@ impl FilesService {
     /// Serves until every door is gone.
     pub(crate) async fn run(mut self) {
         while let Some(job) = self.jobs.recv().await {
-            let result = self.work(job.work, job.caller).await;
+            let result = self.work(job.work, job.call).await;
             // A caller that went away meanwhile has no use for the answer; what was read is in force.
             let _ = job.answer.send(result);
         }
     }
 
-    async fn work(&mut self, work: Work, caller: Caller) -> Result<Option<Refreshed>, RefreshError> {
+    async fn work(&mut self, work: Work, call: AdministratorCall) -> Result<Option<Refreshed>, RefreshError> {
         match work {
-            Work::Refresh(opcode, what) => {
+            Work::Refresh(what) => {
                 // Before anything is read: what is wrong in the files is not everybody's to know.
-                self.check_access(opcode, caller.clone()).await?;
-                self.refresh(opcode, what, caller).await.map(Some)
+                self.check_access(call.clone()).await?;
+                self.refresh(what, call).await.map(Some)
             }
-            Work::CheckAccess(opcode) => self.check_access(opcode, caller).await.map(|()| None),
-            Work::Audit(opcode, failure) => self.audit(opcode, caller, failure).await.map(|()| None),
+            Work::CheckAccess => self.check_access(call).await.map(|()| None),
+            Work::Audit(failure) => self.audit(call, failure).await.map(|()| None),
         }
     }
 
-    async fn check_access(&mut self, opcode: Opcode, caller: Caller) -> Result<(), RefreshError> {
+    async fn check_access(&mut self, call: AdministratorCall) -> Result<(), RefreshError> {
+        let AdministratorCall { opcode, caller, nodes } = call;
         let (token, opcode) = (self.token(), opcode as u16);
-        match self.hand_over(ApplicationCommand::CheckAccess { token, caller, opcode }, token).await? {
+        match self.hand_over(ApplicationCommand::CheckAccess { token, caller, opcode, nodes }, token).await? {
             ApplicationReply::Refused { code, reasons, .. } => Err(refused(code, &reasons)),
             _ => Ok(()),
         }
@@ -245,12 +257,12 @@ impl FilesService {
 
     async fn audit(
         &mut self,
-        opcode: Opcode,
-        caller: Caller,
+        call: AdministratorCall,
         failure: Option<Box<str>>,
     ) -> Result<(), RefreshError> {
+        let AdministratorCall { opcode, caller, nodes } = call;
         let (token, opcode) = (self.token(), opcode as u16);
-        let command = ApplicationCommand::Audit { token, caller, opcode, failure };
+        let command = ApplicationCommand::Audit { token, caller, opcode, nodes, failure };
         self.hand_over(command, token).await.map(|_| ())
     }
 
@@ -260,15 +272,10 @@ impl FilesService {
         token
     }
 
-    async fn refresh(
-        &mut self,
-        opcode: Opcode,
-        what: What,
-        caller: Caller,
-    ) -> Result<Refreshed, RefreshError> {
+    async fn refresh(&mut self, what: What, call: AdministratorCall) -> Result<Refreshed, RefreshError> {
         let token = self.token();
         let files = Arc::clone(&self.files);
-        let asker = caller.clone();
+        let asker = call.caller.clone();
         let read = tokio::task::spawn_blocking(move || read(&*files, what, token, asker));
         let failure = match read.await {
             Ok(Ok((command, warnings))) => return self.put_in_force(what, command, token, &warnings).await,
@@ -278,7 +285,7 @@ impl FilesService {
                 refused(RejectCode::Internal as u16, &text)
             }
         };
-        self.audit(opcode, caller, Some(failure.reason())).await?;
+        self.audit(call, Some(failure.reason())).await?;
         Err(failure)
     }
 
@@ -489,7 +496,7 @@ mod tests {
         assert_eq!(
             commands,
             [
-                ApplicationCommand::CheckAccess { token: 1, caller: caller(), opcode },
+                ApplicationCommand::CheckAccess { token: 1, caller: caller(), opcode, nodes: "".into() },
                 ApplicationCommand::ReplaceQueues { token: 2, caller: caller(), queues }
             ]
         );

@@ -6,6 +6,7 @@
 //! The seam is narrow on purpose: (stream, frames) → role → (stream, answers). Another loop over QUIC can take this
 //! one's place without the engine noticing.
 
+mod administered_nodes;
 mod admission;
 mod connection;
 mod endpoint;

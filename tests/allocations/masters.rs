@@ -85,7 +85,7 @@ impl Masters {
             application_id,
             user: "ada".into(),
             queue: "default".into(),
-            priority: None,
+            priority: 0,
             node_label_expression: None,
             submit_time_ms: 0,
         };
@@ -202,6 +202,10 @@ fn a_steady_allocate_without_news_allocates_nothing() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut masters = Masters::new(100);
     assert_eq!(masters.churn(20, 0), (0, 0));
+    // Each look at the totals was a list of all queues per partition, and every cycle may look.
+    let region = Region::new(ALLOCATOR);
+    assert_eq!(masters.scheduling.scheduler().totals().nodes, 64);
+    assert_eq!(region.change().allocations, 0);
 }
 
 /// A grant takes memory that is there. What is left are the text of each end, once between scheduler and door and once in

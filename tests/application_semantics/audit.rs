@@ -88,8 +88,8 @@ fn what_others_carry_out_is_admitted_and_audited_here() {
         ("eve", true, Some(RejectCode::AccessControl)),
         ("root", false, Some(RejectCode::RoleNotAllowed)),
     ] {
-        let caller = caller(name, is_admin);
-        let reply = rm.command(ApplicationCommand::CheckAccess { token: 4, caller, opcode });
+        let (caller, nodes) = (caller(name, is_admin), "n1:9,n2 and 3 more".into());
+        let reply = rm.command(ApplicationCommand::CheckAccess { token: 4, caller, opcode, nodes });
         match (reply, expected) {
             (ApplicationReply::Done { token: 4 }, None) => {}
             (ApplicationReply::Refused { token: 4, code, .. }, Some(expected)) => {
@@ -100,9 +100,12 @@ fn what_others_carry_out_is_admitted_and_audited_here() {
     }
     assert_eq!(rm.audit.len(), 2, "who may is audited when it is done: {:#?}", rm.audit);
     for failure in [None, Some("n1 is no address".into())] {
-        rm.command(ApplicationCommand::Audit { token: 5, caller: caller("root", true), opcode, failure });
+        let (caller, nodes) = (caller("root", true), "n1:9,n2 and 3 more".into());
+        rm.command(ApplicationCommand::Audit { token: 5, caller, opcode, nodes, failure });
     }
+    let nodes = "NODES=n1:9,n2 and 3 more";
     let line = "USER=root\tOPERATION=decommissionNodes\tTARGET=AdminService\tRESULT=";
-    assert_eq!(rm.audit[2], format!("{line}SUCCESS"));
-    assert_eq!(rm.audit[3], format!("{line}FAILURE\tDESCRIPTION=n1 is no address\tPERMISSIONS=UNKNOWN"));
+    assert_eq!(rm.audit[2], format!("{line}SUCCESS\t{nodes}"));
+    let why = "DESCRIPTION=n1 is no address\tPERMISSIONS=UNKNOWN";
+    assert_eq!(rm.audit[3], format!("{line}FAILURE\t{why}\t{nodes}"));
 }

@@ -165,7 +165,7 @@ fn priorities_are_capped_stored_and_applied() {
     assert_eq!(rm.report(id).priority, 10, "capped when it is submitted");
     assert_eq!(prioritise(&mut rm, id, 3), Ok(3));
     assert_eq!(rm.report(id).priority, 3);
-    assert_eq!(rm.store.inner.applications()[&id].record.state.priority, Some(3));
+    assert_eq!(rm.store.inner.applications()[&id].record.state.priority, 3);
     assert_eq!(prioritise(&mut rm, id, 1_000), Ok(10));
     let done = rm.finished();
     rm.told();

@@ -11,32 +11,13 @@ use heddle::recorder::replay;
 use heddle::runtime::SchedulerFiles;
 use heddle_wire::administration::*;
 use heddle_wire::application_client::GetApplicationReportRequest;
-use heddle_wire::application_master::{AllocateRequest, RegisterApplicationMasterResponse};
+use heddle_wire::application_master::AllocateRequest;
 use heddle_wire::record::*;
 use heddle_wire::{Flags, RejectCode, decode, write_frame};
 
-use crate::cluster::{Cluster, Setup, block_on};
+use crate::cluster::{Setup, block_on};
 use crate::peer::{PATIENCE, Peer, Pki};
-use crate::yarn::{Client, Master, Node, ask, submission, until};
-
-/// An application whose ApplicationMaster runs on `node` and has registered.
-pub(crate) async fn running(
-    cluster: &Cluster,
-    pki: &Pki,
-    client: &mut Client,
-    node: &mut Node,
-) -> (ApplicationId, Master) {
-    let application_id = client.new_application().await;
-    client.submit(submission(application_id)).await.unwrap();
-    let launch = node.launch().await;
-    assert_eq!(launch.container_id.application_attempt_id.application_id, application_id);
-    assert_eq!((&*launch.user, launch.launch_context.commands.len()), ("alice", 1));
-    let mut master = Master::begin(cluster.address(), pki, &launch).await;
-    let registered: RegisterApplicationMasterResponse = master.register().await;
-    assert_eq!((registered.attempt_handle, &*registered.queue), (launch.attempt_handle, "root.default"));
-    until(&cluster.metrics, YarnApplicationState::Running, 1).await;
-    (application_id, master)
-}
+use crate::yarn::{Client, Node, ask, running, submission, until};
 
 #[test]
 fn an_application_runs_from_its_submission_to_its_end_and_replays() {
@@ -51,9 +32,7 @@ fn an_application_runs_from_its_submission_to_its_end_and_replays() {
 
         // Three fit beside the ApplicationMaster; the fourth is pushed when one of them has ended.
         master.allocate(vec![ask(4, 0)]).await;
-        while master.granted.len() < 3 {
-            master.pushed().await;
-        }
+        master.until_granted(3).await;
         let usage = client.report(application_id).await.resource_usage;
         assert_eq!(usage.map(|usage| usage.num_used_containers), Some(4), "with the ApplicationMaster's");
         for container in &master.granted {
@@ -127,13 +106,8 @@ fn a_kill_ends_an_application_wherever_it_is() {
         let (running, mut master) = running(&cluster, &pki, &mut client, &mut node).await;
         let am_container = node.running[0];
         master.allocate(vec![ask(2, 0)]).await;
-        while master.granted.len() < 2 {
-            master.pushed().await;
-        }
-        for container in &master.granted {
-            node.start(container.container_id, container.resource.clone());
-        }
-        node.beat().await;
+        master.until_granted(2).await;
+        node.start_all(&master.granted).await;
         client.kill(running).await;
         until(&cluster.metrics, YarnApplicationState::Killed, 2).await;
         let mut wanted: Vec<_> = master.granted.iter().map(|container| container.container_id).collect();
@@ -289,13 +263,8 @@ fn a_master_that_comes_back_on_another_stream_is_told_what_it_missed() {
         let mut client = Client::connect(cluster.address(), &pki, "alice").await;
         let (_, mut master) = running(&cluster, &pki, &mut client, &mut node).await;
         master.allocate(vec![ask(2, 0)]).await;
-        while master.granted.len() < 2 {
-            master.pushed().await;
-        }
-        for container in &master.granted {
-            node.start(container.container_id, container.resource.clone());
-        }
-        node.beat().await;
+        master.until_granted(2).await;
+        node.start_all(&master.granted).await;
         master.peer.connection.close(0_u32.into(), b"");
         node.end(master.granted[0].container_id, 3);
         node.beat().await;

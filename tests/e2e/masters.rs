@@ -6,10 +6,9 @@ use std::time::Duration;
 use heddle_wire::RejectCode;
 use heddle_wire::record::*;
 
-use crate::applications::running;
 use crate::cluster::{Setup, block_on};
 use crate::peer::Pki;
-use crate::yarn::{Client, Master, Node, ask, submission, until};
+use crate::yarn::{Client, Master, Node, ask, running, submission, until};
 
 /// Scheduler and application manager with the shard, on one thread, on two: what peers see is the same.
 #[test]
@@ -24,13 +23,8 @@ fn every_number_of_scheduler_threads_gives_a_working_resourcemanager() {
             let am_container = node.running[0];
             // Three fit beside the ApplicationMaster, the fourth when one has ended.
             master.allocate(vec![ask(4, 0)]).await;
-            while master.granted.len() < 3 {
-                master.pushed().await;
-            }
-            for container in &master.granted {
-                node.start(container.container_id, container.resource.clone());
-            }
-            node.beat().await;
+            master.until_granted(3).await;
+            node.start_all(&master.granted).await;
             node.end(master.granted[0].container_id, 0);
             node.beat().await;
             while master.granted.len() < 4 || master.completed.is_empty() {
@@ -77,9 +71,7 @@ fn many_masters_on_several_net_threads_get_what_is_theirs() {
             master.allocate(vec![ask(EACH as i32, 0)]).await;
         }
         for master in &mut masters {
-            while master.granted.len() < EACH {
-                master.pushed().await;
-            }
+            master.until_granted(EACH).await;
             assert_eq!(master.granted.len(), EACH);
         }
         let mut ids = BTreeSet::new();
@@ -126,13 +118,8 @@ fn a_master_that_vanishes_is_expired_and_its_application_tried_again() {
         let mut first = Master::begin(cluster.address(), &pki, &launch).await;
         first.register().await;
         first.allocate(vec![ask(2, 0)]).await;
-        while first.granted.len() < 2 {
-            first.pushed().await;
-        }
-        for container in &first.granted {
-            node.start(container.container_id, container.resource.clone());
-        }
-        node.beat().await;
+        first.until_granted(2).await;
+        node.start_all(&first.granted).await;
         first.peer.connection.close(0_u32.into(), b"");
 
         let mut wanted: Vec<_> = first.granted.iter().map(|container| container.container_id).collect();
@@ -156,9 +143,7 @@ fn a_master_that_vanishes_is_expired_and_its_application_tried_again() {
         let reject = first.try_allocate(&first.request(Vec::new())).await.unwrap_err();
         assert_eq!(reject.code, RejectCode::ApplicationAttemptNotFound as u16, "{reject:?}");
         second.allocate(vec![ask(3, 0)]).await;
-        while second.granted.len() < 3 {
-            second.pushed().await;
-        }
+        second.until_granted(3).await;
         let report = client.report(application_id).await;
         assert_eq!(report.current_application_attempt_id, Some(attempt_id));
         second.finish().await;

@@ -20,6 +20,31 @@ use tokio::time::MissedTickBehavior;
 /// Longest wait for anything; far beyond what a loaded machine needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A message that can be written.
+pub(crate) trait Sent:
+    Message
+    + for<'a> rkyv::Serialize<
+        rkyv::api::high::HighSerializer<
+            Vec<u8>,
+            rkyv::ser::allocator::ArenaHandle<'a>,
+            rkyv::rancor::BoxedError,
+        >,
+    >
+{
+}
+
+impl<M> Sent for M where
+    M: Message
+        + for<'a> rkyv::Serialize<
+            rkyv::api::high::HighSerializer<
+                Vec<u8>,
+                rkyv::ser::allocator::ArenaHandle<'a>,
+                rkyv::rancor::BoxedError,
+            >,
+        >
+{
+}
+
 /// An authority and what it issued.
 pub(crate) struct Pki {
     pub(crate) authority: Authority,
@@ -104,17 +129,7 @@ impl Peer {
             .unwrap();
     }
 
-    pub(crate) async fn request<M>(&mut self, correlation_id: u64, routing_key: u64, message: &M)
-    where
-        M: Message
-            + for<'a> rkyv::Serialize<
-                rkyv::api::high::HighSerializer<
-                    Vec<u8>,
-                    rkyv::ser::allocator::ArenaHandle<'a>,
-                    rkyv::rancor::BoxedError,
-                >,
-            >,
-    {
+    pub(crate) async fn request(&mut self, correlation_id: u64, routing_key: u64, message: &impl Sent) {
         let mut bytes = Vec::new();
         write_frame(&mut bytes, Flags::REQUEST, correlation_id, routing_key, message);
         self.send(&bytes).await;

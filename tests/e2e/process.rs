@@ -42,13 +42,17 @@ fn get(address: SocketAddr, path: &str) -> String {
     text
 }
 
-/// Starts a ResourceManager and waits until it says where it listens: for nodes, for scrapers.
+/// Where its log is kept.
+const LOG: &str = "rm.log";
+
+/// Starts a ResourceManager of two shards and waits until it says where it listens: for nodes, for scrapers.
 fn start(folder: &Path, listen: &str) -> (Running, SocketAddr, SocketAddr) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_heddle"))
         .args(["resourcemanager", "--listen", listen, "--set", "http.address=127.0.0.1:0"])
+        .args(["--set", "runtime.engine_threads=2"])
         .current_dir(folder)
         .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
+        .stderr(std::fs::File::create(folder.join(LOG)).unwrap())
         .spawn()
         .unwrap();
     let stdout = child.stdout.take().unwrap();
@@ -154,6 +158,12 @@ fn an_operator_starts_it_looks_at_nodes_and_stops_it() {
         std::thread::yield_now();
     };
     assert_eq!(status.code(), Some(0));
+    // Each shard's part of a call was a line of its own, and none named the nodes.
+    let log = std::fs::read_to_string(folder.join(LOG)).unwrap();
+    let audit: Vec<&str> =
+        log.lines().filter_map(|line| line.find("USER=").map(|start| &line[start..])).collect();
+    let line = "USER=admin\tIP=127.0.0.1\tOPERATION=decommissionNodes\tTARGET=AdminService\tRESULT=SUCCESS\t";
+    assert_eq!(audit, [format!("{line}NODES=n1:45454")]);
     let gone = heddle(folder, &["node", "list", "--rm-address", &rm, "--answer-timeout", "2"]);
     assert!(matches!(gone.status.code(), Some(5 | 124)), "{:?}", gone.status);
 }

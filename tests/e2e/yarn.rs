@@ -9,9 +9,10 @@ use heddle_wire::application_client::*;
 use heddle_wire::application_master::*;
 use heddle_wire::record::*;
 use heddle_wire::resource_tracker::NodeHeartbeatResponse;
-use heddle_wire::{Message, Reject, decode};
+use heddle_wire::{Reject, decode};
 
-use crate::peer::{PATIENCE, Peer, Pki, Received, heartbeat, registration};
+use crate::cluster::Cluster;
+use crate::peer::{PATIENCE, Peer, Pki, Received, Sent, heartbeat, registration};
 
 /// A client with its own connection.
 pub(crate) struct Client {
@@ -25,17 +26,7 @@ impl Client {
     }
 
     /// Sends a request and waits for its answer.
-    pub(crate) async fn call<M>(&mut self, message: &M) -> Received
-    where
-        M: Message
-            + for<'a> rkyv::Serialize<
-                rkyv::api::high::HighSerializer<
-                    Vec<u8>,
-                    rkyv::ser::allocator::ArenaHandle<'a>,
-                    rkyv::rancor::BoxedError,
-                >,
-            >,
-    {
+    pub(crate) async fn call(&mut self, message: &impl Sent) -> Received {
         self.next += 1;
         self.peer.request(self.next, 0, message).await;
         let frame = self.peer.expect().await;
@@ -85,6 +76,25 @@ pub(crate) async fn until(metrics: &Metrics, state: YarnApplicationState, count:
         assert!(Instant::now() < deadline, "never {count} {state:?}: {counters:?}");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
+}
+
+/// An application whose ApplicationMaster runs on `node` and has registered.
+pub(crate) async fn running(
+    cluster: &Cluster,
+    pki: &Pki,
+    client: &mut Client,
+    node: &mut Node,
+) -> (ApplicationId, Master) {
+    let application_id = client.new_application().await;
+    client.submit(submission(application_id)).await.unwrap();
+    let launch = node.launch().await;
+    assert_eq!(launch.container_id.application_attempt_id.application_id, application_id);
+    assert_eq!((&*launch.user, launch.launch_context.commands.len()), ("alice", 1));
+    let mut master = Master::begin(cluster.address(), pki, &launch).await;
+    let registered: RegisterApplicationMasterResponse = master.register().await;
+    assert_eq!((registered.attempt_handle, &*registered.queue), (launch.attempt_handle, "root.default"));
+    until(&cluster.metrics, YarnApplicationState::Running, 1).await;
+    (application_id, master)
 }
 
 /// An application whose ApplicationMaster is tried once.
@@ -190,6 +200,12 @@ impl Node {
         self.changes.push(status(container_id, ContainerState::Running, -1_000, capability));
     }
 
+    /// Starts what was granted, and tells of it.
+    pub(crate) async fn start_all(&mut self, granted: &[Container]) {
+        granted.iter().for_each(|container| self.start(container.container_id, container.resource.clone()));
+        self.beat().await;
+    }
+
     /// A container has ended; told with the next beat.
     pub(crate) fn end(&mut self, container_id: ContainerId, exit_status: i32) {
         self.digest.remove(&container_id);
@@ -270,17 +286,7 @@ impl Master {
     }
 
     /// Sends a request and waits for its answer, taking in pushes before it.
-    pub(crate) async fn call<M>(&mut self, message: &M) -> Received
-    where
-        M: Message
-            + for<'a> rkyv::Serialize<
-                rkyv::api::high::HighSerializer<
-                    Vec<u8>,
-                    rkyv::ser::allocator::ArenaHandle<'a>,
-                    rkyv::rancor::BoxedError,
-                >,
-            >,
-    {
+    pub(crate) async fn call(&mut self, message: &impl Sent) -> Received {
         self.next += 1;
         self.peer.request(self.next, self.handle.0, message).await;
         loop {
@@ -351,6 +357,13 @@ impl Master {
         let frame = self.peer.expect().await;
         assert!(frame.header.flags.is_push(), "{:?}", frame.header);
         self.take_push(&frame);
+    }
+
+    /// Waits for pushes until so many containers were granted.
+    pub(crate) async fn until_granted(&mut self, count: usize) {
+        while self.granted.len() < count {
+            self.pushed().await;
+        }
     }
 
     /// Finishes, repeating it until the final state is stored.

@@ -173,7 +173,7 @@ fn no_node_at_all() {
         cluster.explain_at_most(1, 1).application_reason.as_deref(),
         Some("not active: the cluster has no capacity")
     );
-    cluster.submit_with(2, "u", "a", None, Some(1));
+    cluster.submit_with(2, "u", "a", 0, Some(1));
     assert_eq!(
         cluster.explain_at_most(2, 1).application_reason.as_deref(),
         Some("not active: the default partition has no capacity")
@@ -264,7 +264,7 @@ fn an_application_that_is_not_active_says_why() {
     let mut cluster = Cluster::new(settings(tree));
     cluster.node(100);
     for (id, user) in [(1, "u"), (2, "v"), (3, "u")] {
-        cluster.submit_with(id, user, "a", None, Some(4));
+        cluster.submit_with(id, user, "a", 0, Some(4));
     }
     cluster.schedule();
     cluster.wait(2_000);

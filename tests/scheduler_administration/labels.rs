@@ -58,7 +58,7 @@ fn a_node_moves_with_its_containers() {
     let mut cluster = cluster();
     cluster.node(10);
     cluster.node(10);
-    let app = cluster.submit_with(1, "u", "a", None, Some(2));
+    let app = cluster.submit_with(1, "u", "a", 0, Some(2));
     assert_eq!(cluster.schedule().len(), 0, "the AM container is no grant");
     cluster.ask(app, 1, 12);
     assert_eq!(cluster.schedule().len(), 12);

@@ -116,7 +116,7 @@ impl Driver {
         match step {
             Step::Submit { queue, user, am_gb } => {
                 self.next += 1;
-                if cluster.submit_only(self.next, USERS[*user], LEAVES[*queue], None).is_ok() {
+                if cluster.submit_only(self.next, USERS[*user], LEAVES[*queue], 0).is_ok() {
                     self.apps.push((self.next, cluster.attempt(self.next, 1, *am_gb, false)));
                 }
             }

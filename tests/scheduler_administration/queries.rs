@@ -69,7 +69,7 @@ fn usage_is_resources_times_seconds_and_what_there_is_now() {
 fn containers_come_in_pages_in_the_order_of_their_ids() {
     let mut cluster = Cluster::new(settings(queues()));
     cluster.node(100);
-    let app = cluster.submit_with(1, "u", "c", None, Some(1));
+    let app = cluster.submit_with(1, "u", "c", 0, Some(1));
     cluster.schedule();
     cluster.advance(Duration::from_millis(1_500));
     cluster.ask(app, 2, 10);
@@ -129,7 +129,7 @@ fn what_earlier_attempts_left_is_the_current_ones() {
 fn a_queue_is_told_with_those_below_it_by_partition() {
     let mut cluster = Cluster::new(settings(queues()));
     cluster.node(100);
-    let (app, other) = (cluster.submit_with(1, "u", "a", None, Some(2)), cluster.submit(2, "v", "b"));
+    let (app, other) = (cluster.submit_with(1, "u", "a", 0, Some(2)), cluster.submit(2, "v", "b"));
     cluster.schedule();
     cluster.ask(app, 4, 5);
     cluster.ask(other, 1, 8);

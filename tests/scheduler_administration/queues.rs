@@ -86,7 +86,7 @@ fn a_stopped_queue_drains_then_goes() {
         .any(|event| matches!(event, ApplicationEvent::QueuesReplaced { queues } if **queues == stopped));
     assert!(replaced);
     assert_eq!(cluster.state_of("a"), QueueState::Draining);
-    let refused = cluster.submit_only(2, "u", "a", None).unwrap_err();
+    let refused = cluster.submit_only(2, "u", "a", 0).unwrap_err();
     assert!(refused.contains("Queue root.a is STOPPED"), "{refused}");
     // What is there goes on.
     cluster.ask(app, 1, 2);
@@ -95,7 +95,7 @@ fn a_stopped_queue_drains_then_goes() {
     assert_eq!(cluster.state_of("a"), QueueState::Stopped);
     assert_eq!(cluster.replace(tree(&[("root.b", 100.0, 100.0)])), Ok(2));
     let _ = cluster.submit(3, "u", "b");
-    assert!(cluster.submit_only(4, "u", "a", None).unwrap_err().contains("unknown queue"));
+    assert!(cluster.submit_only(4, "u", "a", 0).unwrap_err().contains("unknown queue"));
 }
 
 #[test]

@@ -170,7 +170,7 @@ impl Cluster {
         id: u32,
         user: &str,
         queue: &str,
-        priority: Option<i32>,
+        priority: i32,
     ) -> Result<(), String> {
         let add = AddApplication {
             application_id: application(id),
@@ -190,7 +190,7 @@ impl Cluster {
 
     /// An application without an AM container that may ask at once.
     pub(crate) fn submit(&mut self, id: u32, user: &str, queue: &str) -> Attempt {
-        self.submit_with(id, user, queue, None, None)
+        self.submit_with(id, user, queue, 0, None)
     }
 
     pub(crate) fn submit_with(
@@ -198,7 +198,7 @@ impl Cluster {
         id: u32,
         user: &str,
         queue: &str,
-        priority: Option<i32>,
+        priority: i32,
         am_gb: Option<u64>,
     ) -> Attempt {
         self.submit_only(id, user, queue, priority).unwrap();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use heddle::engine::scheduler::Scheduler;
 use heddle::engine::scheduler::face::{Ask, Granted, Place, ResourceScheduler, SchedulerKey};
-use heddle::engine::scheduler::message::{AddApplication, ApplicationEvent, Attempt, SchedulerCommand};
+use heddle::engine::scheduler::message::{Attempt, SchedulerCommand};
 use heddle::engine::scheduler::resource::ResourceVector;
 use heddle::engine::scheduler::settings::{
     ApplicationOrder, Capacity, MaximumCapacity, PartitionCapacity, QueueOrder, QueueTree, SchedulerSettings,
@@ -14,7 +14,7 @@ use heddle::engine::scheduler::settings::{
 use heddle::engine::time::Duration;
 use heddle_wire::record::NodeHandle;
 
-use crate::cluster::{Cluster, GB, application, attempt_id, settings, size, tree};
+use crate::cluster::{Cluster, GB, attempt_id, settings, size, tree};
 
 /// One leaf of everything, whose users have at least 25 % and at most all of it.
 fn shared_leaf(maximum_am_resource_percent: f32) -> QueueTree {
@@ -76,9 +76,9 @@ fn of(attempt: Attempt) -> impl Fn(&&Granted) -> bool {
 fn users_whose_applications_are_not_active_leave_the_limit_of_others_alone() {
     let mut cluster = Cluster::new(settings(shared_leaf(0.01)));
     cluster.node(100);
-    let one = cluster.submit_with(1, "u1", "a", None, Some(1));
+    let one = cluster.submit_with(1, "u1", "a", 0, Some(1));
     for (id, user) in [(2, "u2"), (3, "u3"), (4, "u4")] {
-        cluster.submit_with(id, user, "a", None, Some(1));
+        cluster.submit_with(id, user, "a", 0, Some(1));
     }
     cluster.schedule();
     assert_eq!(cluster.am_containers(), [1], "1 GB for ApplicationMasters");
@@ -94,9 +94,9 @@ fn users_whose_applications_may_not_run_leave_the_limit_of_others_alone() {
     queues.queues[1].max_parallel_apps = 1;
     let mut cluster = Cluster::new(settings(queues));
     cluster.node(100);
-    let one = cluster.submit_with(1, "u1", "a", None, Some(1));
+    let one = cluster.submit_with(1, "u1", "a", 0, Some(1));
     for (id, user) in [(2, "u2"), (3, "u3"), (4, "u4")] {
-        cluster.submit_with(id, user, "a", None, Some(1));
+        cluster.submit_with(id, user, "a", 0, Some(1));
     }
     cluster.schedule();
     cluster.ask(one, 1, 1_000);
@@ -113,13 +113,13 @@ fn a_user_that_only_waits_counts_once_in_the_am_limit_of_users() {
     queues.queues[1].capacities.get_mut("").unwrap().maximum_am_resource_percent = 0.1;
     let mut cluster = Cluster::new(settings(queues));
     cluster.node(200);
-    let one = cluster.submit_with(1, "u1", "a", None, Some(2));
+    let one = cluster.submit_with(1, "u1", "a", 0, Some(2));
     cluster.schedule();
     // It wants more than any node has: its user stays active, and uses no more than its ApplicationMaster.
     cluster.ask(one, 201, 1);
     // Too large for the queue's 20 GB beside it.
-    cluster.submit_with(2, "u2", "a", None, Some(30));
-    cluster.submit_with(3, "u1", "a", None, Some(3));
+    cluster.submit_with(2, "u2", "a", 0, Some(30));
+    cluster.submit_with(3, "u1", "a", 0, Some(3));
     cluster.schedule();
     assert_eq!(cluster.am_containers(), [1, 3], "2 and 3 GB of 5");
 }
@@ -175,7 +175,7 @@ fn is_not_starved(rows: &[(Place<'_>, bool)]) {
     cluster.ask(small, 1, 1_000);
     cluster.schedule();
     cluster.run_all();
-    let large = cluster.submit_with(2, "v", "a", Some(1), None);
+    let large = cluster.submit_with(2, "v", "a", 1, None);
     for (place, relax_locality) in rows {
         cluster.ask_at(large, 0, *place, size(8, 1), 1, *relax_locality);
     }
@@ -206,7 +206,7 @@ fn a_reservation_ends_where_its_ask_may_not_be_placed_any_more() {
     cluster.ask(small, 5, 4);
     assert_eq!(cluster.schedule().len(), 3);
     cluster.run_all();
-    let large = cluster.submit_with(2, "v", "a", Some(1), None);
+    let large = cluster.submit_with(2, "v", "a", 1, None);
     cluster.ask(large, 8, 1);
     cluster.schedule();
     cluster.ask(small, 5, 2);
@@ -336,7 +336,7 @@ fn pending_containers_of_the_cluster_are_counted() {
 fn the_blacklist_goes_to_the_next_attempt_with_the_containers() {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
     cluster.node(10);
-    cluster.submit_only(1, "u", "a", None).unwrap();
+    cluster.submit_only(1, "u", "a", 0).unwrap();
     let first = cluster.attempt(1, 1, None, true);
     cluster.scheduler.update_blacklist(first, &["n0"], &[]);
     cluster.command(SchedulerCommand::RemoveAttempt {
@@ -355,7 +355,7 @@ fn the_blacklist_goes_to_the_next_attempt_with_the_containers() {
 fn the_blacklist_of_an_application_is_not_for_its_application_master() {
     let mut cluster = Cluster::new(settings(tree(&[("root.a", 100.0, 100.0)])));
     cluster.node(10);
-    cluster.submit_only(1, "u", "a", None).unwrap();
+    cluster.submit_only(1, "u", "a", 0).unwrap();
     let first = cluster.attempt(1, 1, None, true);
     cluster.scheduler.update_blacklist(first, &["n0"], &[]);
     cluster.command(SchedulerCommand::RemoveAttempt {
@@ -406,28 +406,6 @@ fn fair_order_counts_what_is_used_in_every_partition() {
     ask_in(&mut cluster, poor, "", 1, 1);
     let order: Vec<_> = cluster.schedule().into_iter().map(|granted| granted.attempt).collect();
     assert_eq!(order, [poor], "4 GB come before 8");
-}
-
-/// §4: also the priority that the queue gives is at most the cluster's highest; the queue file's check says so.
-#[test]
-fn the_default_priority_of_a_queue_is_at_most_the_clusters_highest() {
-    let mut queues = tree(&[("root.a", 100.0, 100.0)]);
-    queues.max_application_priority = 2;
-    queues.queues[1].default_application_priority = 5;
-    let mut cluster = Cluster::new(settings(queues));
-    let add = AddApplication {
-        application_id: application(1),
-        user: "u".into(),
-        queue: "a".into(),
-        priority: None,
-        node_label_expression: None,
-        submit_time_ms: 1,
-    };
-    cluster.command(SchedulerCommand::AddApplication(Box::new(add)));
-    let Some(ApplicationEvent::Accepted { priority, .. }) = cluster.told.last() else {
-        panic!("{:?}", cluster.told)
-    };
-    assert_eq!(*priority, 2);
 }
 
 /// E5 with room left in the cluster, so that every row is decided: q1 and q2 are guaranteed 50 GB each, 100 are q3's.

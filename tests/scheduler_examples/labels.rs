@@ -54,7 +54,7 @@ fn e23_an_exclusive_label_is_never_shared_and_an_am_container_never_a_guest() {
     assert!(exclusive.schedule().is_empty());
 
     let mut shared = cluster(false);
-    shared.submit_with(1, "u", "a", None, Some(2));
+    shared.submit_with(1, "u", "a", 0, Some(2));
     shared.schedule();
     shared.advance(Duration::from_secs(3_600));
     shared.schedule();

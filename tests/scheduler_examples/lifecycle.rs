@@ -147,7 +147,7 @@ fn an_unhealthy_node_is_as_a_lost_one_until_it_recovers() {
 fn an_application_master_is_placed_launched_and_its_end_told() {
     let mut cluster = one_queue();
     cluster.node(8);
-    cluster.submit_with(1, "u", "a", None, Some(2));
+    cluster.submit_with(1, "u", "a", 0, Some(2));
     cluster.schedule();
     let container_id = cluster
         .told

@@ -84,13 +84,13 @@ fn e10_limits_of_application_masters() {
     let mut cluster = Cluster::new(settings(queues));
     cluster.node(200);
     for id in 1..=3 {
-        cluster.submit_with(id, "u0", "a", None, Some(4));
+        cluster.submit_with(id, "u0", "a", 0, Some(4));
     }
     cluster.schedule();
     // The third would be 12 GB of the user's 10.
     assert_eq!(cluster.am_containers(), [1, 2]);
     // One more user: 4 + 8 = 12 of 20 for the queue, and the user's own half of 10.
-    cluster.submit_with(4, "u2", "a", None, Some(4));
+    cluster.submit_with(4, "u2", "a", 0, Some(4));
     cluster.schedule();
     assert_eq!(cluster.am_containers(), [1, 2, 4]);
     // The oldest that waits starts when one of its user's ends.
@@ -98,7 +98,7 @@ fn e10_limits_of_application_masters() {
     cluster.schedule();
     assert_eq!(cluster.am_containers(), [1, 2, 4, 3]);
     // In an empty queue one may always start.
-    cluster.submit_with(9, "u9", "b", None, Some(30));
+    cluster.submit_with(9, "u9", "b", 0, Some(30));
     cluster.schedule();
     assert_eq!(cluster.am_containers().last(), Some(&9));
 }
@@ -111,19 +111,19 @@ fn e11_limits_of_applications_name_what_is_reached() {
     queues.queues[1].user_limit_factor = Some(1.0);
     let mut cluster = Cluster::new(settings(queues.clone()));
     // 25 % of 8 is 2 for the queue, half of it for a user.
-    cluster.submit_only(1, "u", "a", None).unwrap();
-    let reason = cluster.submit_only(2, "u", "a", None).unwrap_err();
+    cluster.submit_only(1, "u", "a", 0).unwrap();
+    let reason = cluster.submit_only(2, "u", "a", 0).unwrap_err();
     assert!(reason.contains("root.a") && reason.contains("from user u of at most 1"), "{reason}");
-    cluster.submit_only(2, "v", "a", None).unwrap();
-    let reason = cluster.submit_only(3, "w", "a", None).unwrap_err();
+    cluster.submit_only(2, "v", "a", 0).unwrap();
+    let reason = cluster.submit_only(3, "w", "a", 0).unwrap_err();
     assert!(reason.contains("already has 2 applications of at most 2"), "{reason}");
     for id in 3..9 {
-        cluster.submit_only(id, "u", "b", None).unwrap();
+        cluster.submit_only(id, "u", "b", 0).unwrap();
     }
-    let reason = cluster.submit_only(9, "u", "b", None).unwrap_err();
+    let reason = cluster.submit_only(9, "u", "b", 0).unwrap_err();
     assert!(reason.contains("Maximum system application limit reached (8)"), "{reason}");
     cluster.remove(3);
-    cluster.submit_only(9, "u", "b", None).unwrap();
+    cluster.submit_only(9, "u", "b", 0).unwrap();
 
     let cases = [
         ("nope", "unknown queue: nope; accepted are leaf queues"),
@@ -131,15 +131,12 @@ fn e11_limits_of_applications_name_what_is_reached() {
     ];
     for (queue, expected) in cases {
         let mut cluster = Cluster::new(settings(queues.clone()));
-        assert!(cluster.submit_only(1, "u", queue, None).unwrap_err().contains(expected));
+        assert!(cluster.submit_only(1, "u", queue, 0).unwrap_err().contains(expected));
     }
     queues.queues[1].state = QueueState::Stopped;
     let mut cluster = Cluster::new(settings(queues));
     assert!(
-        cluster
-            .submit_only(1, "u", "a", None)
-            .unwrap_err()
-            .contains("root.a is STOPPED, accepted is RUNNING")
+        cluster.submit_only(1, "u", "a", 0).unwrap_err().contains("root.a is STOPPED, accepted is RUNNING")
     );
 }
 
@@ -150,10 +147,10 @@ fn applications_in_parallel_wait_for_each_other() {
     queues.max_parallel_apps_of.insert("busy".into(), 1);
     let mut cluster = Cluster::new(settings(queues));
     cluster.node(100);
-    cluster.submit_with(1, "busy", "a", None, Some(1));
-    cluster.submit_with(2, "busy", "a", None, Some(1));
-    cluster.submit_with(3, "u", "a", None, Some(1));
-    cluster.submit_with(4, "u", "a", None, Some(1));
+    cluster.submit_with(1, "busy", "a", 0, Some(1));
+    cluster.submit_with(2, "busy", "a", 0, Some(1));
+    cluster.submit_with(3, "u", "a", 0, Some(1));
+    cluster.submit_with(4, "u", "a", 0, Some(1));
     cluster.schedule();
     assert_eq!(cluster.am_containers(), [1, 3]);
     cluster.remove(3);
@@ -209,9 +206,9 @@ fn a_queue_in_amounts_takes_applications_before_there_are_nodes() {
         cluster.submit(id, "u", "a");
     }
     cluster.node(100);
-    let refused = cluster.submit_only(4, "u", "a", None).unwrap_err();
+    let refused = cluster.submit_only(4, "u", "a", 0).unwrap_err();
     assert!(refused.contains("already has 3 applications of at most 1"), "a quarter of 4: {refused}");
-    assert_eq!(cluster.submit_only(5, "u", "b", None), Ok(()));
+    assert_eq!(cluster.submit_only(5, "u", "b", 0), Ok(()));
 }
 
 #[test]

@@ -202,7 +202,7 @@ fn a_large_ask_is_not_starved_by_small_ones() {
     cluster.ask(small, 1, 1_000);
     cluster.schedule();
     cluster.run_all();
-    let large = cluster.submit_with(2, "v", "a", Some(1), None);
+    let large = cluster.submit_with(2, "v", "a", 1, None);
     cluster.ask(large, 8, 1);
     cluster.schedule();
     for _ in 0..32 {

@@ -122,7 +122,7 @@ fn fifo_serves_priority_then_age_and_fair_the_least_used() {
         cluster.node(4);
         let old = cluster.submit(1, "u", "a");
         let new = cluster.submit(2, "u", "a");
-        let urgent = cluster.submit_with(3, "u", "a", Some(5), None);
+        let urgent = cluster.submit_with(3, "u", "a", 5, None);
         for attempt in [old, new, urgent] {
             cluster.ask(attempt, 1, 2);
         }

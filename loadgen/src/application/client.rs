@@ -7,7 +7,7 @@
 
 mod look;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use heddle_wire::application_client::{
@@ -22,6 +22,7 @@ use heddle_wire::record::{
 };
 use heddle_wire::{Flags, Opcode, RejectCode, decode, message, write_frame};
 
+use crate::counters::Refusals;
 use crate::workload::ApplicationSpec;
 
 use super::{APPLICATION_VARIABLE, Launched};
@@ -33,9 +34,6 @@ const POLL_PER_LIVE_US: u64 = 500;
 
 /// A wait for which the reject names no time, microseconds.
 const WAIT_US: u64 = 1_000_000;
-
-/// Texts of rejects kept for the report.
-const TEXTS_MAX: usize = 8;
 
 /// What kind of clients.
 #[derive(Clone, Debug)]
@@ -82,10 +80,8 @@ pub struct ClientCounters {
     pub timeouts: u64,
     /// Frames that nobody expects, or that cannot be read.
     pub unexpected: u64,
-    /// Rejects by code.
-    pub rejects: BTreeMap<u16, u64>,
-    /// The first few texts that came with them, and what failed applications say.
-    pub texts: Vec<String>,
+    /// Rejects, and the first few texts that came with them; what failed applications say is among them.
+    pub refusals: Refusals,
     /// From start to end of every application that ended, milliseconds, in the order in which it was noticed.
     pub run_times_ms: Vec<u64>,
     /// First submission and last end by the ResourceManager's clock, milliseconds since 1970.
@@ -95,12 +91,6 @@ pub struct ClientCounters {
 }
 
 impl ClientCounters {
-    fn note(&mut self, text: &str) {
-        if self.texts.len() < TEXTS_MAX && !text.is_empty() && !self.texts.iter().any(|known| known == text) {
-            self.texts.push(text.chars().take(400).collect());
-        }
-    }
-
     /// From the first submission to the last end, milliseconds; `None` while nothing ended.
     #[must_use]
     pub fn makespan_ms(&self) -> Option<u64> {
@@ -349,16 +339,13 @@ impl SimulatedClient {
         true
     }
 
-    /// A connection is new: what was out on the old one is sent again at once.
-    ///
-    /// It is that of user `user` of `users`; with fewer of them than there are, several users share one.
-    pub fn reconnect(&mut self, user: u32, users: u32, due: &mut Vec<u32>) {
-        for (application, row) in (0_u32..).zip(&self.rows) {
-            if row.is_awaiting && self.user_of[application as usize] % users.max(1) == user {
-                due.push(application);
-            }
-        }
-        // The look, if it is out, is repeated in its time.
+    /// Applications of a user whose request is out: what is sent again on a new connection. Users beyond `users` share
+    /// connections. The look, if it is out, is repeated in its time.
+    pub fn awaiting(&self, user: u32, users: u32) -> impl Iterator<Item = u32> {
+        let is_of = move |of: &u32| of % users.max(1) == user;
+        let rows = (0_u32..).zip(&self.rows).zip(&self.user_of);
+        rows.filter(move |((_, row), of)| row.is_awaiting && is_of(of))
+            .map(|((application, _), _)| application)
     }
 
     /// Takes in a frame from the ResourceManager. Gives the application it was about.
@@ -445,7 +432,7 @@ impl SimulatedClient {
                 self.counters.run_times_ms.push(report.finish_time_ms.saturating_sub(report.start_time_ms));
                 self.counters.last_finish_ms = self.counters.last_finish_ms.max(report.finish_time_ms);
                 if ended == Ended::Failed {
-                    self.counters.note(&report.diagnostics);
+                    self.counters.refusals.note(&report.diagnostics);
                 }
                 self.end(application, ended);
             }
@@ -504,8 +491,7 @@ impl SimulatedClient {
             self.watch(now_us, application);
             return;
         };
-        *self.counters.rejects.entry(reject.code).or_default() += 1;
-        self.counters.note(&reject.message);
+        self.counters.refusals.count(reject.code, &reject.message);
         let can_help = RejectCode::from_number(reject.code).is_some_and(RejectCode::is_retryable);
         if can_help {
             let wait_us = match reject.retry_after_ms {

@@ -19,7 +19,7 @@ use super::{FileArgs, NODES, NODES_MAX, output, share};
 use crate::driver::{RunOutcome, RunSpec, latency_histogram, parse_duration};
 use crate::fleet::Capacities;
 use crate::proc::Machine;
-use crate::report::{Report, percentile_text};
+use crate::report::{Report, percentile_text, time_text};
 use crate::simulate::{BEGIN_MS, SimulationOutcome, SimulationSpec, Waiting, simulate};
 use crate::workload::{ApplicationSpec, DEFAULT_SCENARIO, Format, ReadOptions, Workload};
 use crate::{hlog, html};
@@ -146,8 +146,8 @@ pub(super) fn run(args: &SimulateArgs) -> Result<bool> {
     let report = report_of(args, &like_run, &run, &notices);
     give(args, &report, &waiting, &run)?;
     output::say(&format!(
-        "simulated {:.1} days in {:.2} s: {steps} moments at which something happened",
-        run.measured.as_secs_f64() / 86_400.0,
+        "simulated {} in {:.2} s: {steps} moments at which something happened",
+        time_text(run.measured.as_secs_f64() * 1e3),
         took.as_secs_f64()
     ));
     Ok(report.is_good())
@@ -234,7 +234,7 @@ fn table(report: &Report) -> String {
         table.add_row([comfy_table::Cell::new(name), value]);
     };
     row("nodes", report.nodes.to_string());
-    row("virtual time", format!("{:.1} s", report.duration_s));
+    row("virtual time", time_text(report.duration_s * 1e3));
     row("containers started", report.containers_started.to_string());
     let lines = report.applications.as_ref().map(|applications| applications.lines()).unwrap_or_default();
     lines.into_iter().for_each(|(name, value)| row(name, value));

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::output;
+use crate::report::time_text;
 use crate::workload::summary::{Summary, Sums};
 use crate::workload::{DEFAULT_SCENARIO, Format, QueueTreeSpec, ReadOptions, WorkloadReader, export};
 
@@ -159,17 +160,6 @@ fn queues(args: &TraceArgs) -> Result<()> {
     give(|out| Ok(out.write_all(tree.toml.as_bytes())?))
 }
 
-/// Milliseconds as people say them.
-fn time(ms: f64) -> String {
-    match ms {
-        ms if ms < 1e3 => format!("{ms:.0} ms"),
-        ms if ms < 120e3 => format!("{:.1} s", ms / 1e3),
-        ms if ms < 7_200e3 => format!("{:.1} min", ms / 60e3),
-        ms if ms < 172_800e3 => format!("{:.1} h", ms / 3_600e3),
-        ms => format!("{:.1} d", ms / 86_400e3),
-    }
-}
-
 /// MiB as people say them.
 fn memory(mb: f64) -> String {
     match mb {
@@ -221,7 +211,7 @@ fn text(name: &str, format: Format, summary: &Summary) -> String {
         table.add_row([name.to_owned(), value]);
     };
     row("format", format.to_string());
-    row("applications", format!("{} within {}", total.applications, time(span as f64)));
+    row("applications", format!("{} within {}", total.applications, time_text(span as f64)));
     row(
         "tasks",
         format!("{} in {} groups, {} of them with places", total.tasks, summary.groups, summary.local_groups),
@@ -230,8 +220,8 @@ fn text(name: &str, format: Format, summary: &Summary) -> String {
         "a task takes",
         format!(
             "{} on average, {} at most",
-            time(summary.mean_task_ms),
-            time(summary.longest_task_ms as f64)
+            time_text(summary.mean_task_ms),
+            time_text(summary.longest_task_ms as f64)
         ),
     );
     row(
@@ -296,10 +286,6 @@ mod tests {
 
     #[test]
     fn amounts_are_said_as_people_say_them() {
-        assert_eq!(
-            [time(5.0), time(1_500.0), time(180e3), time(7_200e3), time(12.96e9)],
-            ["5 ms", "1.5 s", "3.0 min", "2.0 h", "150.0 d"]
-        );
         assert_eq!(
             [memory(1_536.0), memory(131_072.0), memory(1.5e9)],
             ["1536 MiB", "128.0 GiB", "1430.5 TiB"]

@@ -135,6 +135,17 @@ pub(super) enum Kind {
     Client(usize),
 }
 
+/// What those on a link need it for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Nobody lives there.
+    Nothing,
+    /// Somebody lives there, and nothing is out.
+    Pushes,
+    /// Answers are out.
+    Answers,
+}
+
 /// The ApplicationMasters and clients of a thread.
 pub(super) struct Applications {
     pub plan: ApplicationPlan,
@@ -184,6 +195,31 @@ impl Applications {
         }
     }
 
+    /// What a link is needed for. ApplicationMasters end, and their link waits for the next one; so does a user's for the
+    /// next application.
+    pub(super) fn need(&self, kind: Kind) -> Need {
+        match (kind, &self.client) {
+            (Kind::Master(place), _) => {
+                let ams = self.ams.borrow();
+                let on_link = || (place as u32..ams.slots()).step_by(self.plan.am_links.max(1));
+                if on_link().any(|slot| ams.is_awaiting(slot)) {
+                    Need::Answers
+                } else if on_link().any(|slot| ams.am(slot).is_some()) {
+                    Need::Pushes
+                } else {
+                    Need::Nothing
+                }
+            }
+            // The first one looks at the queues besides.
+            (Kind::Client(user), Some(client)) if user > 0 => {
+                let client = client.borrow();
+                let is_any = client.awaiting(user as u32, self.plan.clients.len() as u32).next().is_some();
+                if is_any { Need::Answers } else { Need::Nothing }
+            }
+            (Kind::Client(_) | Kind::Node, _) => Need::Answers,
+        }
+    }
+
     /// A connection came about: what was out is sent again, what waited is sent.
     pub(super) fn connected(&self, kind: Kind, link: &mut Link, is_again: bool, now_us: u64) {
         let mut due = core::mem::take(&mut link.waiting);
@@ -201,7 +237,7 @@ impl Applications {
             (Kind::Client(user), Some(client)) => {
                 let mut client = client.borrow_mut();
                 if is_again {
-                    client.reconnect(user as u32, self.plan.clients.len() as u32, &mut due);
+                    due.extend(client.awaiting(user as u32, self.plan.clients.len() as u32));
                 }
                 for application in due {
                     client.write(application, now_us, link.out());

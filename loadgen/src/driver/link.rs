@@ -47,6 +47,13 @@ impl From<ReadError> for LinkEnd {
     }
 }
 
+impl LinkEnd {
+    /// It carried nothing for so long that both sides let it go; or the path is dead, which looks the same.
+    pub(super) const fn is_timeout(&self) -> bool {
+        matches!(self, Self::Lost(ConnectionError::TimedOut))
+    }
+}
+
 /// A connection's state. Exists before it is connected and after it is lost.
 #[derive(Default)]
 pub(super) struct Link {

@@ -418,10 +418,10 @@ impl Main<'_> {
             if last.1.elapsed() > STALLED_AFTER {
                 self.control.set_stage(Stage::Stop);
                 let results = self.threads.join()?;
-                let texts = results
-                    .into_iter()
-                    .filter_map(|result| result.applications)
-                    .flat_map(|(it, _)| it.clients.texts.into_iter().chain(it.masters.texts));
+                let texts =
+                    results.into_iter().filter_map(|result| result.applications).flat_map(|(it, _)| {
+                        it.clients.refusals.texts.into_iter().chain(it.masters.refusals.texts)
+                    });
                 let reason = texts.collect::<Vec<_>>().join("; ");
                 return Err(RunError::Masters { masters, wanted, reason });
             }

@@ -17,10 +17,10 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use super::alarm::Alarm;
-use super::applications::{ApplicationPlan, Applications, ApplicationsOutcome, Kind};
+use super::applications::{ApplicationPlan, Applications, ApplicationsOutcome, Kind, Need};
 use super::control::{Control, Stage, Status};
 use super::faults::{Fault, Victims};
-use super::link::{Link, serve};
+use super::link::{Link, LinkEnd, serve};
 use super::quic::{self, EndpointError};
 use super::recorder::{ApplicationSeries, Recorder, Slice};
 use crate::fleet::{Fleet, FleetCounters, FleetSpec, NodeState, Pace, WrittenKind};
@@ -407,20 +407,30 @@ impl Worker {
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let end = serve(Rc::clone(&worker), index, recv).await;
-            worker.lost(index, &end.to_string());
+            worker.ended(index, &end);
         });
         Ok(())
     }
 
-    /// A connection ended: it is to be made again, its nodes keep what they have.
-    fn lost(&self, index: usize, reason: &str) {
-        if self.kind(index) == Kind::Node {
+    /// A connection ended. One that somebody needs is to be made again, its nodes keep what they have; others came to rest,
+    /// and are made when somebody does.
+    fn ended(&self, index: usize, end: &LinkEnd) {
+        let kind = self.kind(index);
+        if kind == Kind::Node {
             self.status.connected.fetch_sub(1, Relaxed);
         }
         self.link(index).disconnected();
-        if self.control.stage() < Stage::Drain {
+        if self.control.stage() >= Stage::Drain {
+            return;
+        }
+        let need = self.applications.as_ref().map_or(Need::Answers, |applications| applications.need(kind));
+        if need == Need::Answers || !end.is_timeout() {
             self.status.connections_lost.fetch_add(1, Relaxed);
-            self.note_error(reason);
+            self.note_error(&end.to_string());
+        }
+        if need == Need::Nothing {
+            self.link(index).is_wanted = false;
+        } else {
             self.enqueue(index);
         }
     }

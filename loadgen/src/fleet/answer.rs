@@ -220,7 +220,7 @@ impl Fleet {
         if was_stale {
             self.counters.stale_refused += 1;
         } else {
-            self.counters.note(text);
+            self.counters.refusals.note(text);
         }
         if is_false_loss {
             self.counters.false_losses += 1;
@@ -238,7 +238,7 @@ impl Fleet {
 
     fn shutdown(&mut self, node: u32, text: &str) -> Answer {
         self.counters.shutdowns += 1;
-        self.counters.note(text);
+        self.counters.refusals.note(text);
         self.stop(node);
         Answer { node: Some(node), outcome: Outcome::Shutdown }
     }
@@ -256,7 +256,7 @@ impl Fleet {
             return self.shutdown(node, &answer.diagnostics);
         }
         if !answer.diagnostics.is_empty() {
-            self.counters.note(&answer.diagnostics);
+            self.counters.refusals.note(&answer.diagnostics);
         }
         self.counters.registrations += 1;
         self.registered += 1;
@@ -322,8 +322,7 @@ impl Fleet {
         let Ok(reject) = message::decode_reject(frame.header.opcode, frame.body()) else {
             return self.unexpected(Some(node));
         };
-        *self.counters.rejects.entry(reject.code).or_default() += 1;
-        self.counters.note(&reject.message);
+        self.counters.refusals.count(reject.code, &reject.message);
         let outcome = Outcome::Rejected(reject.code);
         let row = &mut self.rows[node as usize];
         let is_current = row.has(AWAITING) && frame.header.correlation_id & COPY == 0;
@@ -369,7 +368,7 @@ impl Fleet {
                 row.nm_token_key_id = key.key_id.to_native();
             }
             if !updates.diagnostics.is_empty() {
-                self.counters.note(&updates.diagnostics);
+                self.counters.refusals.note(&updates.diagnostics);
             }
         }
     }

@@ -325,7 +325,7 @@ fn a_reject_is_asked_again_when_that_can_help() {
     run.run_ms(1_100);
     assert_eq!(run.fleet.counters().retries, 1);
     assert!(run.fleet.counters().beats_answered > answered);
-    assert_eq!(run.fleet.counters().texts, ["full"]);
+    assert_eq!(run.fleet.counters().refusals.texts, ["full"]);
 }
 
 #[test]

@@ -6,13 +6,18 @@ use std::ops::Range;
 
 use hdrhistogram::Histogram;
 use plotters::backend::SVGBackend;
-use plotters::chart::ChartBuilder;
+use plotters::chart::{ChartBuilder, ChartContext};
+use plotters::coord::Shift;
+use plotters::coord::cartesian::Cartesian2d;
 use plotters::coord::combinators::IntoLogRange;
-use plotters::drawing::{DrawingAreaErrorKind, IntoDrawingArea};
+use plotters::coord::ranged1d::{Ranged, ValueFormatter};
+use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea};
 use plotters::element::PathElement;
 use plotters::series::{AreaSeries, LineSeries};
-use plotters::style::{Color, RGBColor, ShapeStyle, TextStyle};
+use plotters::style::{Color, RGBColor, ShapeStyle, TRANSPARENT, TextStyle};
 use thiserror::Error;
+
+use crate::report::unit_of_time;
 
 const SIZE: (u32, u32) = (860, 300);
 const INK: RGBColor = RGBColor(0x33, 0x3a, 0x44);
@@ -71,23 +76,9 @@ pub(super) fn rarity_plot(lines: &[Line]) -> Result<String, PlotError> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
-            .margin(8)
-            .margin_right(28)
-            .x_label_area_size(36)
-            .y_label_area_size(64)
-            .build_cartesian_2d((1.0..rarest).log_scale(), (low..high).log_scale())?;
-        chart
-            .configure_mesh()
-            .axis_style(INK)
-            .light_line_style(plotters::style::TRANSPARENT)
-            .bold_line_style(GRID)
-            .label_style(text())
-            .x_labels(8)
-            .y_labels(6)
-            .x_label_formatter(&|rarity| percentile_label(*rarity))
-            .y_label_formatter(&|ms| format!("{} ms", short(*ms)))
-            .draw()?;
+        let mut chart =
+            framed(&area).build_cartesian_2d((1.0..rarest).log_scale(), (low..high).log_scale())?;
+        mesh(&mut chart, 8, &|rarity| percentile_label(*rarity), &|ms| format!("{} ms", short(*ms)))?;
         for (color, points) in lines {
             chart.draw_series(LineSeries::new(points.iter().copied(), thick(*color)))?;
         }
@@ -96,47 +87,65 @@ pub(super) fn rarity_plot(lines: &[Line]) -> Result<String, PlotError> {
     Ok(svg)
 }
 
-/// Values over seconds. The area below a single line is filled where `is_filled`.
+/// Values over seconds; a trace of months is shown in days. The area below a single line is filled where `is_filled`.
 pub(super) fn time_plot(
     lines: &[Line],
     range: Range<f64>,
     label: &dyn Fn(&f64) -> String,
     is_filled: bool,
 ) -> Result<String, PlotError> {
-    let last = lines.iter().filter_map(|line| line.1.last()).map(|point| point.0).fold(1.0, f64::max);
+    let last_s = lines.iter().filter_map(|line| line.1.last()).map(|point| point.0).fold(1.0, f64::max);
+    // The axis is in the unit of its end, so that its marks stand at whole ones.
+    let (unit_ms, unit) = unit_of_time(last_s * 1e3);
+    let in_unit = |at_s: f64| at_s * 1e3 / unit_ms;
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
-            .margin(8)
-            .margin_right(28)
-            .x_label_area_size(36)
-            .y_label_area_size(64)
-            .build_cartesian_2d(0.0..last, range)?;
-        chart
-            .configure_mesh()
-            .axis_style(INK)
-            .light_line_style(plotters::style::TRANSPARENT)
-            .bold_line_style(GRID)
-            .label_style(text())
-            .x_labels(10)
-            .y_labels(6)
-            .x_label_formatter(&|at_s| format!("{at_s:.0} s"))
-            .y_label_formatter(label)
-            .draw()?;
+        let mut chart = framed(&area).build_cartesian_2d(0.0..in_unit(last_s), range)?;
+        mesh(&mut chart, 10, &|at| format!("{} {unit}", short(*at)), label)?;
         for (color, points) in lines {
+            let points: Vec<(f64, f64)> =
+                points.iter().map(|(at_s, value)| (in_unit(*at_s), *value)).collect();
             if is_filled && lines.len() == 1 {
                 chart.draw_series(AreaSeries::new(points.iter().copied(), 0.0, color.mix(0.12)))?;
             }
-            chart.draw_series([PathElement::new(points.clone(), thick(*color))])?;
+            chart.draw_series([PathElement::new(points, thick(*color))])?;
         }
         area.present()?;
     }
     Ok(svg)
 }
 
-fn text() -> TextStyle<'static> {
-    TextStyle::from(("sans-serif", 13)).color(&INK)
+/// Room around a plot for its labels.
+fn framed<'a, 'b>(area: &'a DrawingArea<SVGBackend<'b>, Shift>) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
+    let mut chart = ChartBuilder::on(area);
+    chart.margin(8).margin_right(28).x_label_area_size(36).y_label_area_size(64);
+    chart
+}
+
+/// Axes, their labels, and the lines between them.
+fn mesh<X, Y>(
+    chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<X, Y>>,
+    labels: usize,
+    x_label: &dyn Fn(&f64) -> String,
+    y_label: &dyn Fn(&f64) -> String,
+) -> Result<(), PlotError>
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    chart
+        .configure_mesh()
+        .axis_style(INK)
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GRID)
+        .label_style(TextStyle::from(("sans-serif", 13)).color(&INK))
+        .x_labels(labels)
+        .y_labels(6)
+        .x_label_formatter(x_label)
+        .y_label_formatter(y_label)
+        .draw()?;
+    Ok(())
 }
 
 fn thick(color: RGBColor) -> ShapeStyle {
@@ -192,5 +201,15 @@ mod tests {
     fn a_plot_of_nothing_is_an_empty_frame() {
         assert!(rarity_plot(&[]).unwrap().starts_with("<svg"));
         assert!(time_plot(&[], 0.0..1.0, &|value| short(*value), true).unwrap().starts_with("<svg"));
+    }
+
+    #[test]
+    fn an_axis_of_time_is_in_the_unit_of_its_end() {
+        let axis = |last_s| {
+            time_plot(&[(INK, vec![(0.0, 0.0), (last_s, 1.0)])], 0.0..1.0, &|value| short(*value), true)
+                .unwrap()
+        };
+        assert!(axis(60.0).contains("60 s"));
+        assert!(axis(100.0 * 86_400.0).contains("100 days"));
     }
 }

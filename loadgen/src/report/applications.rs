@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::table::with_commas;
+use super::table::{time_text, times_text, with_commas};
 use super::{Latency, rounded};
 use crate::application::QueueSample;
 use crate::driver::{ApplicationSeries, ApplicationsOutcome, RunOutcome, RunSpec};
@@ -259,12 +259,11 @@ impl ApplicationsReport {
         }
         let times = &self.application_run_time_ms;
         if times.count > 0 {
-            let seconds = |ms: u64| format!("{:.1}", ms as f64 / 1e3);
-            let text = format!("{} / {} / {} s", seconds(times.p50), seconds(times.p99), seconds(times.max));
+            let text = times_text(&[times.p50, times.p99, times.max].map(|ms| ms as f64));
             lines.push(("application run time p50 / p99 / max", text));
         }
         if let Some(makespan_ms) = self.makespan_ms {
-            lines.push(("makespan", format!("{:.1} s", makespan_ms as f64 / 1e3)));
+            lines.push(("makespan", time_text(makespan_ms as f64)));
         }
         lines
     }
@@ -286,12 +285,18 @@ impl Faults {
     }
 }
 
+/// Above it a latency is a wait of a trace, and microseconds of it say nothing.
+const LATENCY_MS_MAX: f64 = 10e3;
+
 fn in_three(latency: &Latency) -> String {
     if latency.count == 0 {
         return "–".to_owned();
     }
-    let ms = |us: u64| format!("{:.3}", us as f64 / 1e3);
-    format!("{} / {} / {} ms", ms(latency.p50), ms(latency.p99), ms(latency.p999))
+    let times = [latency.p50, latency.p99, latency.p999].map(|us| us as f64 / 1e3);
+    if times[2] > LATENCY_MS_MAX {
+        return times_text(&times);
+    }
+    format!("{:.3} / {:.3} / {:.3} ms", times[0], times[1], times[2])
 }
 
 fn run_times(times_ms: &[u64]) -> Latency {

@@ -7,6 +7,28 @@ use comfy_table::{Cell, CellAlignment, Table};
 
 use super::Report;
 
+/// Units of time, each with the milliseconds from which on it is used and those it has.
+const UNITS: [(f64, f64, &str); 5] = [
+    (2.0 * 86_400e3, 86_400e3, "days"),
+    (2.0 * 3_600e3, 3_600e3, "h"),
+    (2.0 * 60e3, 60e3, "min"),
+    (1e3, 1e3, "s"),
+    (0.0, 1.0, "ms"),
+];
+
+/// The unit in which people say a time, and the milliseconds it has.
+pub(crate) fn unit_of_time(ms: f64) -> (f64, &'static str) {
+    let fits = UNITS.iter().find(|(from, ..)| ms >= *from);
+    fits.map_or((1.0, "ms"), |(_, scale, name)| (*scale, name))
+}
+
+/// A time as people say it: a trace takes seconds or months.
+pub(crate) fn time_text(ms: f64) -> String {
+    let (scale, unit) = unit_of_time(ms);
+    let digits = usize::from(scale > 1.0);
+    format!("{:.digits$} {unit}", ms / scale)
+}
+
 impl Report {
     /// Name and value of every line of the table; an empty value begins a group.
     #[must_use]
@@ -18,7 +40,7 @@ impl Report {
             ("nodes", with_commas(u64::from(self.nodes))),
             ("connections", with_commas(u64::from(self.connections))),
             ("interval", self.interval.clone()),
-            ("duration", format!("{:.1} s", self.duration_s)),
+            ("duration", time_text(self.duration_s * 1e3)),
             ("beats", with_commas(self.beats_total)),
             ("beats/s", with_commas(self.beats_per_second.round() as u64)),
             ("latency p50", ms(latency.p50)),
@@ -84,6 +106,11 @@ fn in_kib(bytes: f64) -> String {
     format!("{:.2} KiB", bytes / 1_024.0)
 }
 
+/// Several times in a row, each in its own unit.
+pub(super) fn times_text(times_ms: &[f64]) -> String {
+    times_ms.iter().map(|ms| time_text(*ms)).collect::<Vec<_>>().join(" / ")
+}
+
 /// Digits in groups of three.
 pub(super) fn with_commas(value: u64) -> String {
     let digits = value.to_string();
@@ -95,4 +122,18 @@ pub(super) fn with_commas(value: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_said_in_the_unit_of_their_size() {
+        // What took a minute was told as "0.0 days".
+        let times = [0.0, 5.0, 1_500.0, 60e3, 180e3, 7_200e3, 12.96e9];
+        let texts = ["0 ms", "5 ms", "1.5 s", "60.0 s", "3.0 min", "2.0 h", "150.0 days"];
+        assert_eq!(times.map(time_text), texts);
+        assert_eq!(times_text(&[40.0, 3_600e3, 86_400e3]), "40 ms / 60.0 min / 24.0 h");
+    }
 }

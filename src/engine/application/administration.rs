@@ -39,10 +39,14 @@ impl ApplicationManager {
         let token = command.token();
         let caller = command.caller().clone();
         let operation = command.opcode().map_or("unknown", operation_name);
+        let nodes: Box<str> = command.nodes().into();
+        let line = |result: &Result<(), Reject>| {
+            Line::of(&caller, operation, TARGET, result).with("NODES", &nodes).finish()
+        };
         let carried_out = match command {
             ApplicationCommand::Audit { failure, .. } => {
                 let result = failure.map_or(Ok(()), |text| Err(Reject::new(RejectCode::Internal, text)));
-                out.audit.push(Line::of(&caller, operation, TARGET, &result).finish());
+                out.audit.push(line(&result));
                 Ok(CarriedOut::ByOthers)
             }
             command => self
@@ -52,13 +56,11 @@ impl ApplicationManager {
         match carried_out {
             Ok(CarriedOut::SchedulerAsked) => return,
             Ok(CarriedOut::ByOthers) => {}
-            Ok(CarriedOut::Here) => {
-                out.audit.push(Line::of(&caller, operation, TARGET, &Ok(())).finish());
-            }
+            Ok(CarriedOut::Here) => out.audit.push(line(&Ok(()))),
             Err(reject) => {
                 self.count_reject(&reject);
-                let result: Result<(), Reject> = Err(reject);
-                out.audit.push(Line::of(&caller, operation, TARGET, &result).finish());
+                let result = Err(reject);
+                out.audit.push(line(&result));
                 let Err(Reject { code, message, .. }) = result else { return };
                 return out.replies.push(ApplicationReply::Refused { token, code, reasons: message.into() });
             }

@@ -117,7 +117,7 @@ impl ApplicationManager {
         let priority = request.application_priority.to_native().min(maximum);
         let result = self.app_for(call, id, AccessType::Modify).and_then(|app| {
             if app.state.is_final_stored() {
-                return Ok(Some(app.priority.unwrap_or(0)));
+                return Ok(Some(app.priority));
             }
             self.check_changeable(app, &[RmAppState::Accepted, RmAppState::Running], "given a priority")?;
             Ok(None)
@@ -182,7 +182,7 @@ impl ApplicationManager {
         let mut state = self.app(id)?.state_record(false);
         match &change {
             Change::Queue(queue) => state.queue = queue.clone(),
-            Change::Priority(priority) => state.priority = Some(*priority),
+            Change::Priority(priority) => state.priority = *priority,
             Change::Expiry(until) => state.expires_at_ms = Some(*until),
         }
         let wait = Wait::Change { application_id: id, change, step: ChangeStep::Storing };
@@ -211,13 +211,11 @@ impl ApplicationManager {
                     self.end_change(call, id, &change, Err(reject), out);
                 }
             }
-            (Ok(number), _) => {
+            (Ok(_), _) => {
                 if let Some(app) = self.apps.get_mut(&id) {
                     match &change {
                         Change::Queue(queue) => app.queue = queue.clone(),
-                        Change::Priority(wanted) => {
-                            app.priority = Some(i32::try_from(number).unwrap_or(*wanted));
-                        }
+                        Change::Priority(priority) => app.priority = *priority,
                         Change::Expiry(_) => {}
                     }
                 }
@@ -298,7 +296,7 @@ impl ApplicationManager {
         out: &mut ApplicationOutput,
     ) {
         let app = self.apps.get_mut(&id);
-        let priority = app.as_ref().and_then(|app| app.priority).unwrap_or(0);
+        let priority = app.as_ref().map_or(0, |app| app.priority);
         let expires_at_ms = app.as_ref().and_then(|app| app.expires_at_ms).unwrap_or(0);
         if let Some(app) = app {
             app.is_changing = false;

@@ -49,7 +49,7 @@ pub(super) enum AppInput {
     Rejected(Box<str>),
     NewSaved,
     SaveFailed(String),
-    Accepted { queue: Box<str>, priority: i32 },
+    Accepted { queue: Box<str> },
     AttemptRegistered,
     AttemptLaunched,
     AttemptFailed,
@@ -193,10 +193,7 @@ impl Lifecycle {
                 let text = format!("{} could not be stored: {text}", app.id());
                 append_diagnostics(&mut app.diagnostics, &text, diagnostics_max);
             }
-            AppInput::Accepted { queue, priority } => {
-                app.queue = queue;
-                app.priority = Some(priority);
-            }
+            AppInput::Accepted { queue } => app.queue = queue,
             AppInput::AttemptFailed => {
                 if matches!(action, RmAppAction::SaveFinal(_)) {
                     let text = self.failed_text(app);

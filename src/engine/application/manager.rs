@@ -116,8 +116,8 @@ impl ApplicationManager {
     ) {
         self.advance(now);
         match event {
-            ApplicationEvent::Accepted { application_id, queue, priority } => {
-                self.life.app_input(application_id, AppInput::Accepted { queue, priority });
+            ApplicationEvent::Accepted { application_id, queue } => {
+                self.life.app_input(application_id, AppInput::Accepted { queue });
             }
             ApplicationEvent::Rejected { application_id, reason } => {
                 // What it does not know it is not told to forget.

@@ -175,8 +175,8 @@ pub struct ApplicationStateRecord {
     pub final_state: Option<u8>,
     /// Its queue.
     pub queue: Box<str>,
-    /// Its priority; `None` = the queue's default.
-    pub priority: Option<i32>,
+    /// Its priority.
+    pub priority: i32,
     /// When its lifetime ends, milliseconds since 1970; `None` = never.
     pub expires_at_ms: Option<u64>,
     /// Submitted, milliseconds since 1970.
@@ -204,8 +204,8 @@ pub struct Submission {
     pub application_type: Box<str>,
     /// Queue as asked for.
     pub queue: Box<str>,
-    /// Priority, capped.
-    pub priority: Option<i32>,
+    /// Priority, its own or its queue's, capped.
+    pub priority: i32,
     /// The ResourceManager starts no ApplicationMaster.
     pub is_unmanaged: bool,
     /// Attempts asked for; 0 = the default.
@@ -324,6 +324,8 @@ pub enum ApplicationCommand {
         caller: Caller,
         /// Number of the method's `Opcode`.
         opcode: u16,
+        /// Nodes it names, for the audit log; empty = none.
+        nodes: Box<str>,
     },
     /// Such a method was carried out, or not.
     Audit {
@@ -333,6 +335,8 @@ pub enum ApplicationCommand {
         caller: Caller,
         /// Number of the method's `Opcode`.
         opcode: u16,
+        /// Nodes it names, for the audit log; empty = none.
+        nodes: Box<str>,
         /// Why it was not.
         failure: Option<Box<str>>,
     },
@@ -372,6 +376,14 @@ impl ApplicationCommand {
             Self::ReplaceGroups { .. } => Some(Opcode::RefreshUserToGroupsMappings),
             Self::ReplaceClusterMaxPriority { .. } => Some(Opcode::RefreshClusterMaxPriority),
             Self::CheckAccess { opcode, .. } | Self::Audit { opcode, .. } => Opcode::from_number(*opcode),
+        }
+    }
+
+    /// Nodes it names, for the audit log; empty = none.
+    pub(super) fn nodes(&self) -> &str {
+        match self {
+            Self::CheckAccess { nodes, .. } | Self::Audit { nodes, .. } => nodes,
+            _ => "",
         }
     }
 }

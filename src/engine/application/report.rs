@@ -71,7 +71,7 @@ impl Lifecycle {
             resource_usage: None,
             log_aggregation_status: LogAggregationStatus::Disabled,
             is_unmanaged_am: app.submission.is_unmanaged,
-            priority: app.priority.unwrap_or(0),
+            priority: app.priority,
             app_node_label_expression: app.submission.node_label_expression.as_deref().map(Into::into),
             am_node_label_expression: app
                 .submission

@@ -28,8 +28,8 @@ pub(super) struct RmApp {
     pub(super) target: FinalTarget,
     /// The queue: as asked for, from ACCEPTED on its full path.
     pub(super) queue: Box<str>,
-    /// `None` = the queue's default, which the scheduler tells with ACCEPTED.
-    pub(super) priority: Option<i32>,
+    /// Settled here: at submission, and where a client changes it.
+    pub(super) priority: i32,
     pub(super) submit_time_ms: u64,
     pub(super) start_time_ms: u64,
     /// 0 = not yet.

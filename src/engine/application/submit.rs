@@ -142,8 +142,8 @@ impl Lifecycle {
                 .collect::<String>()
                 .into(),
             queue: queue.into(),
-            // What the queue gives is capped too. An unknown queue is refused by the scheduler.
-            priority: context.priority.or(by_default).map(|priority| priority.min(maximum)),
+            // What the queue gives is capped too. An unknown queue gives none: the scheduler refuses it.
+            priority: context.priority.or(by_default).unwrap_or(0).min(maximum),
             is_unmanaged: context.is_unmanaged_am,
             max_attempts: context.max_app_attempts,
             am,

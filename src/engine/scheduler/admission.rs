@@ -26,7 +26,7 @@ impl Scheduler {
     pub(super) fn add_application(&mut self, add: AddApplication, out: &mut SchedulerOutput) {
         let application_id = add.application_id;
         match self.admit(&add) {
-            Ok((queue, priority)) => {
+            Ok(queue) => {
                 let user = self.users.hold(&add.user);
                 let weight = self.queues.weight_of(queue, &add.user);
                 let Some(leaf) = self.queues.leaf_mut(queue) else { return };
@@ -41,7 +41,7 @@ impl Scheduler {
                     user,
                     queue,
                     leaf_user,
-                    priority,
+                    priority: add.priority,
                     node_label: add.node_label_expression,
                     submit_time_ms: add.submit_time_ms,
                     current: None,
@@ -50,7 +50,7 @@ impl Scheduler {
                     nodes: hashbrown::HashSet::default(),
                 });
                 let queue = self.queues.settings(queue).path.clone();
-                out.application_events.push(ApplicationEvent::Accepted { application_id, queue, priority });
+                out.application_events.push(ApplicationEvent::Accepted { application_id, queue });
             }
             Err(reason) => {
                 let reason = reason.into();
@@ -59,8 +59,8 @@ impl Scheduler {
         }
     }
 
-    /// The leaf and the priority of a new application, or why it is not admitted. In YARN's order.
-    fn admit(&self, add: &AddApplication) -> Result<(QueueIndex, i32), String> {
+    /// The leaf of a new application, or why it is not admitted. In YARN's order.
+    fn admit(&self, add: &AddApplication) -> Result<QueueIndex, String> {
         let id = add.application_id;
         if self.apps.find(&id).is_some() {
             return Err(format!("application {id} is known already"));
@@ -100,8 +100,7 @@ impl Scheduler {
         }
         self.has_room_for_application(queue, &add.user)
             .map_err(|reason| format!("{reason} cannot accept submission of application: {id}"))?;
-        let by_default = settings.default_application_priority.min(tree.max_application_priority);
-        Ok((queue, add.priority.unwrap_or(by_default)))
+        Ok(queue)
     }
 
     /// Whether a leaf may have one more application of this user.

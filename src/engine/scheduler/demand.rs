@@ -125,7 +125,7 @@ impl Scheduler {
         let (partition, size) = (ask.partition, ask.size.clone());
         if count > before && (1..=ask.reservations.len()).contains(&(before as usize)) {
             // Every container that was outstanding had a node; this one has none.
-            self.partitions[usize::from(partition)].look_for_reservations();
+            self.partitions[usize::from(partition)].look_again_for_nodes_to_hold();
         }
         self.change_pending(row, partition, &size, before, count);
         if count == 0 {
@@ -246,7 +246,7 @@ impl Scheduler {
             let partition = &mut self.partitions[usize::from(ask.partition)];
             if is_strict {
                 partition.strict.insert((row, key));
-                partition.look_for_reservations();
+                partition.look_again_for_nodes_to_hold();
             } else {
                 partition.strict.remove(&(row, key));
             }

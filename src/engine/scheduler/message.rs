@@ -164,8 +164,8 @@ pub struct AddApplication {
     pub user: Box<str>,
     /// Queue as asked for, path or short name.
     pub queue: Box<str>,
-    /// Priority, already capped; higher is more important. `None` = the queue's default.
-    pub priority: Option<i32>,
+    /// Priority, its own or its queue's, already capped; higher is more important.
+    pub priority: i32,
     /// Label of asks that name none.
     pub node_label_expression: Option<Box<str>>,
     /// When it was submitted, milliseconds since 1970.
@@ -223,8 +223,6 @@ pub enum ApplicationEvent {
         application_id: ApplicationId,
         /// The queue's full path.
         queue: Box<str>,
-        /// Its priority.
-        priority: i32,
     },
     /// The queue does not take it.
     Rejected {

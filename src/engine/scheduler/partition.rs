@@ -177,6 +177,11 @@ impl Partition {
         partition
     }
 
+    /// Looks for nodes to hold with the next step again: something is asked for, or possible, that the last look did not see.
+    pub(super) const fn look_again_for_nodes_to_hold(&mut self) {
+        (self.reserve_after, self.reserve_pause) = (0, 0);
+    }
+
     /// Recomputes what depends on the partition's size and the queues' settings. O(queues × types).
     pub(super) fn refresh(&mut self, queues: &Queues, measures: &Measures) {
         let effective = self.rules.effective(measures.calculator, &self.total, &measures.minimum);
@@ -202,12 +207,7 @@ impl Partition {
             share.children.sort_unstable();
         }
         self.is_dirty = true;
-        self.look_for_reservations();
-    }
-
-    /// What may hold a node is more than when the last walk found nothing: the next step walks again.
-    pub(super) const fn look_for_reservations(&mut self) {
-        (self.reserve_after, self.reserve_pause) = (0, 0);
+        self.look_again_for_nodes_to_hold();
     }
 
     fn refresh_leaf(&mut self, queues: &Queues, measures: &Measures, queue: QueueIndex) {

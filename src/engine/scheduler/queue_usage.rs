@@ -25,7 +25,7 @@ impl Scheduler {
     #[must_use]
     pub fn queue_usage(&self, most: usize) -> Vec<QueueUsage> {
         let twice: Vec<_> =
-            self.partitions.iter().map(|partition| self.counted_twice(partition.number)).collect();
+            self.partitions.iter().map(|partition| self.counted_twice_by_queue(partition.number)).collect();
         let queues = self.queue_tree().queues.iter().take(most);
         let usage = queues.enumerate().map(|(index, queue)| {
             let mut usage = QueueUsage { path: queue.path.clone(), ..QueueUsage::default() };

@@ -406,20 +406,24 @@ impl Scheduler {
         }
     }
 
-    /// What reservations in a partition count as used although containers on the same nodes use it, by queue: a node held
+    /// What reservations in a partition count as used although containers on the same nodes use it, by leaf: a node held
     /// for 4 GB that has 1 GB free is used once over. What is told as used leaves it out, or a full cluster would be used
     /// by more than all of it. O(reservations): a tenth of the nodes at most.
-    pub(super) fn counted_twice(&self, number: u16) -> Vec<ResourceVector> {
+    pub(super) fn counted_twice(&self, number: u16) -> impl Iterator<Item = (QueueIndex, ResourceVector)> {
+        let has_any = self.partitions[usize::from(number)].reserved_nodes > 0;
+        let all = has_any.then(|| self.reservations.slab.iter().flatten()).into_iter().flatten();
+        all.filter(move |reservation| reservation.partition == number).filter_map(|reservation| {
+            let node = self.nodes.get(reservation.node)?;
+            let attempt = self.attempts.get(reservation.row)?;
+            Some((attempt.queue, reservation.size.minus(&node.free())))
+        })
+    }
+
+    /// The same by queue: leaves and those above them.
+    pub(super) fn counted_twice_by_queue(&self, number: u16) -> Vec<ResourceVector> {
         let mut twice = vec![ResourceVector::ZERO; self.queues.len()];
-        if self.partitions[usize::from(number)].reserved_nodes == 0 {
-            return twice;
-        }
-        let held = self.reservations.slab.iter().flatten().filter(|of| of.partition == number);
-        for reservation in held {
-            let Some(node) = self.nodes.get(reservation.node) else { continue };
-            let Some(attempt) = self.attempts.get(reservation.row) else { continue };
-            let more = reservation.size.minus(&node.free());
-            for queue in &self.queues.get(attempt.queue).chain {
+        for (leaf, more) in self.counted_twice(number) {
+            for queue in &self.queues.get(leaf).chain {
                 twice[*queue as usize].add(&more);
             }
         }

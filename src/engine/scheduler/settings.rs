@@ -96,7 +96,8 @@ pub struct QueueTree {
     pub user_max_parallel_apps: u32,
     /// The same by user.
     pub max_parallel_apps_of: BTreeMap<Box<str>, u32>,
-    /// Highest priority of an application (`yarn.cluster.max-application-priority`).
+    /// Highest priority of an application (`yarn.cluster.max-application-priority`). The application manager's: it settles
+    /// every priority and has this refreshed by itself; the scheduler does not read it.
     pub max_application_priority: i32,
     /// Whether ACLs are enforced (`yarn.acl.enable`).
     pub acl_enabled: bool,

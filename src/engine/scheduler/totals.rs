@@ -86,7 +86,9 @@ impl Scheduler {
         for partition in &self.partitions {
             total.add(&partition.total);
             let root = partition.share(0);
-            used.add(&root.used.minus(&self.counted_twice(partition.number)[0]));
+            let mut twice = ResourceVector::ZERO;
+            self.counted_twice(partition.number).for_each(|(_, more)| twice.add(&more));
+            used.add(&root.used.minus(&twice));
             reserved.add(&root.reserved);
             for leaf in partition.shares.iter().filter_map(|share| share.leaf.as_deref()) {
                 pending.add(&leaf.pending);

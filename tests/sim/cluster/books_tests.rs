@@ -84,12 +84,12 @@ fn admit(books: &mut Books, number: u32, queue: &str, user: &str) {
         application_id: application(number),
         user: user.into(),
         queue: queue.into(),
-        priority: None,
+        priority: 0,
         node_label_expression: None,
         submit_time_ms: 0,
     })));
     let (application_id, queue) = (application(number), queue.into());
-    books.said(&ApplicationEvent::Accepted { application_id, queue, priority: 0 });
+    books.said(&ApplicationEvent::Accepted { application_id, queue });
 }
 
 /// The label of `n1` is `ssd` from now on.

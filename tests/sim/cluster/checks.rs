@@ -411,7 +411,9 @@ impl World {
             (counters.unexpected, "not to be understood"),
         ];
         match wrong.iter().find(|(count, _)| *count > 0) {
-            Some((count, what)) => Err(format!("{count} containers or frames {what}: {:?}", counters.texts)),
+            Some((count, what)) => {
+                Err(format!("{count} containers or frames {what}: {:?}", counters.refusals.texts))
+            }
             None => Ok(()),
         }
     }
@@ -491,7 +493,7 @@ impl World {
                 return Err(format!(
                     "app-{number} (application {}) came to state {end} with status {status:?}, and nobody did it any harm: {:?}",
                     short(id),
-                    self.client.counters().texts
+                    self.client.counters().refusals.texts
                 ));
             }
         }

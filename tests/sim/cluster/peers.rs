@@ -176,7 +176,7 @@ impl World {
             }
             Link::Client(user) => {
                 let users = u32::try_from(self.client.users().len()).unwrap_or(1);
-                self.client.reconnect(user, users, &mut due);
+                due.extend(self.client.awaiting(user, users));
                 due.into_iter().try_for_each(|application| self.write_client(application))
             }
             Link::Admin | Link::Stranger => Ok(()),

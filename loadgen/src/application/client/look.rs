@@ -108,7 +108,7 @@ impl SimulatedClient {
             if let Ok(reject) = message::decode_reject(frame.header.opcode, frame.body()) {
                 let can_help = RejectCode::from_number(reject.code).is_some_and(RejectCode::is_retryable);
                 self.look.is_refused = !can_help;
-                self.counters.note(&reject.message);
+                self.counters.refusals.note(&reject.message);
             }
             (self.look.start, self.look.next_us) = (0, now_us.saturating_add(WAIT_US));
             self.look.sample.clear();

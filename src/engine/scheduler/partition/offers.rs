@@ -20,7 +20,7 @@ impl Partition {
         is_open: bool,
     ) {
         if !is_open && !self.shapes.get(shape).was_closed {
-            self.look_for_reservations();
+            self.look_again_for_nodes_to_hold();
         }
         if !self.shapes.set_open(now, shape, is_open) || self.shapes.get(shape).bit.is_some() {
             return;
@@ -152,7 +152,7 @@ impl Partition {
         }
         self.is_dirty |= is_wanted;
         if is_wanted && !self.shapes.get(shape).is_open {
-            self.look_for_reservations();
+            self.look_again_for_nodes_to_hold();
         }
     }
 }

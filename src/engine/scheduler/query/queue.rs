@@ -56,7 +56,7 @@ impl Scheduler {
         let limit = limit.clamp(1, QUEUES_PER_PAGE_MAX) as usize;
         let sums = self.sums();
         let twice: Vec<_> =
-            self.partitions.iter().map(|partition| self.counted_twice(partition.number)).collect();
+            self.partitions.iter().map(|partition| self.counted_twice_by_queue(partition.number)).collect();
         let mut page = GetQueueInfoResponse::default();
         let mut left = PAGE_SIZE_MAX;
         for (place, (queue, parent)) in listing.iter().enumerate().skip(start as usize) {
@@ -114,7 +114,7 @@ impl Scheduler {
         (pending, am_used)
     }
 
-    /// `twice`: by partition and queue, what is left out of what is used ([`Scheduler::counted_twice`]).
+    /// `twice`: by partition and queue, what is left out of what is used ([`Scheduler::counted_twice_by_queue`]).
     fn queue_info(
         &self,
         index: QueueIndex,
