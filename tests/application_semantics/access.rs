@@ -169,6 +169,10 @@ fn one_who_may_not_see_gets_a_sanitised_report() {
     assert_eq!((report.host.as_str(), report.rpc_port, report.tracking_url.as_str()), ("N/A", -1, "N/A"));
     assert_eq!((report.diagnostics.as_str(), report.original_tracking_url.as_str()), ("N/A", "N/A"));
     assert_eq!((report.resource_usage, report.progress, report.am_rm_token), (None, 0.0, None));
+    assert_eq!(
+        (full.current_application_attempt_id, report.current_application_attempt_id),
+        (Some(attempt(id, 1)), None)
+    );
     // Identity, state and times stay.
     assert_eq!(
         (report.user.as_str(), report.queue.as_str(), report.name.as_str()),
