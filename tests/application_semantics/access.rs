@@ -249,6 +249,33 @@ fn administration_needs_the_role_and_the_acl() {
     assert_eq!(code, RejectCode::AccessControl as u16);
 }
 
+/// Story: where ACLs of applications and queues were off, so was the list of administrators: whoever had an administrator's
+/// certificate could refresh and resize. In YARN the switch is for applications and queues only.
+#[test]
+fn the_list_of_administrators_holds_where_other_acls_are_off() {
+    let mut rm = Rm::with(|_, queues| {
+        assert!(!queues.acl_enabled);
+        queues.admin_acl = Acl::parse("root");
+    });
+    let request = GetGroupsForUserRequest { user: "eli".to_owned() };
+    rm.send("eve", true, &request);
+    let (found, text) = code(rm.answer::<GetGroupsForUserResponse>());
+    assert_eq!(found, RejectCode::AccessControl, "{text}");
+    let admin_acl = Acl::all();
+    let replace = |user: &str, admin_acl| {
+        let caller = Caller::new(PeerId(1), user, true);
+        ApplicationCommand::ReplaceAdminAcl { token: 5, caller, admin_acl }
+    };
+    let reply = rm.command(replace("eve", admin_acl.clone()));
+    assert!(matches!(reply, ApplicationReply::Refused { token: 5, .. }), "{reply:?}");
+    assert_eq!(rm.command(replace("root", admin_acl)), ApplicationReply::Done { token: 5 });
+    rm.send("eve", true, &request);
+    rm.answer::<GetGroupsForUserResponse>().expect("everybody is on the list");
+    // Applications are everybody's, as before.
+    let id = rm.submit(|_| {});
+    assert!(may_modify(&mut rm, "mallory", id));
+}
+
 #[test]
 fn files_that_were_read_are_put_in_force() {
     let mut rm = Rm::with(closed);

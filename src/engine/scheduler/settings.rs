@@ -98,9 +98,9 @@ pub struct QueueTree {
     pub max_parallel_apps_of: BTreeMap<Box<str>, u32>,
     /// Highest priority of an application (`yarn.cluster.max-application-priority`).
     pub max_application_priority: i32,
-    /// Whether ACLs are enforced (`yarn.acl.enable`).
+    /// Whether ACLs of queues and applications are enforced (`yarn.acl.enable`).
     pub acl_enabled: bool,
-    /// Administrators of the cluster (`yarn.admin.acl`).
+    /// Administrators of the cluster (`yarn.admin.acl`); enforced in any case.
     pub admin_acl: Acl,
 }
 
