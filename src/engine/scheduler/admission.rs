@@ -188,6 +188,7 @@ impl Scheduler {
             held_since: None,
             am,
             asks: std::collections::BTreeMap::new(),
+            places: 0,
             asked_in: Vec::new(),
             shares: Vec::new(),
             blacklist: Blacklist::default(),
