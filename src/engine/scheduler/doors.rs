@@ -236,6 +236,32 @@ impl ResourceScheduler for Scheduler {
         of.and_then(|of| of.asks.get(&key)).map_or(0, |ask| ask.count)
     }
 
+    fn check_blacklist(&self, attempt: Attempt, additions: &[&str]) -> Result<(), Refusal> {
+        let Some(of) = self.attempts.by_handle(attempt) else { return Ok(()) };
+        let hosts = &of.blacklist.hosts;
+        if hosts.len() + additions.len() <= Self::BLACKLIST_MAX {
+            return Ok(());
+        }
+        let is_there = |name: &str| self.hosts.find(name).is_some_and(|host| hosts.contains(&host));
+        let count = additions.iter().filter(|name| !is_there(name)).count();
+        if hosts.len() + count <= Self::BLACKLIST_MAX {
+            return Ok(());
+        }
+        Err(Refusal {
+            code: RejectCode::InvalidResourceBlacklistRequest,
+            message: format!(
+                "blacklist_additions names {count} hosts and racks that are not on the blacklist, which has {}, accepted \
+                 are {} in all",
+                hosts.len(),
+                Self::BLACKLIST_MAX
+            ),
+        })
+    }
+
+    fn has_container(&self, attempt: Attempt, container_id: &ContainerId) -> bool {
+        self.container_of(attempt, container_id).is_some()
+    }
+
     fn check_release(&self, attempt: Attempt, container_id: &ContainerId) -> Result<(), Refusal> {
         let refuse = |message: String| Refusal { code: RejectCode::InvalidContainerRelease, message };
         let Some(of) = self.attempts.by_handle(attempt) else {
