@@ -135,6 +135,7 @@ impl Cluster {
                 priority: None,
                 node_label_expression: None,
                 submit_time_ms: u64::from(id),
+                am_node_label: None,
             };
             scheduler.handle_command(
                 Instant::ZERO,

@@ -422,6 +422,7 @@ fn the_default_priority_of_a_queue_is_at_most_the_clusters_highest() {
         priority: None,
         node_label_expression: None,
         submit_time_ms: 1,
+        am_node_label: None,
     };
     cluster.command(SchedulerCommand::AddApplication(Box::new(add)));
     let Some(ApplicationEvent::Accepted { priority, .. }) = cluster.told.last() else {
