@@ -138,6 +138,7 @@ impl Cluster {
                 priority: 0,
                 node_label_expression: None,
                 submit_time_ms: u64::from(id),
+                am_node_label: None,
             };
             scheduler.handle_command(
                 Instant::ZERO,

@@ -201,9 +201,9 @@ keys! {
         "Highest priority of an application; a higher one is lowered to it.";
 
     ACL_ENABLED = "applications.acl_enabled", "", Kind::Switch, "false",
-        "Whether access control lists of queues, applications and administrators are enforced.";
+        "Whether access control lists of queues and applications are enforced.";
     ADMIN_ACL = "applications.admin_acl", "", Kind::Acl, "*",
-        "Administrators of the cluster. They need an administrator's certificate besides.";
+        "Administrators of the cluster, whatever acl_enabled says. They need an administrator's certificate besides.";
     GROUPS_FILE = "applications.groups_file", "", Kind::Path, "",
         "Groups of users, a line each: user: group1,group2. Empty = no groups.";
     AM_EXPIRY = "applications.am_expiry_ms", "ms", Kind::Integer(100, 30 * DAY_MS), "600000",

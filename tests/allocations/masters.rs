@@ -88,6 +88,7 @@ impl Masters {
             priority: 0,
             node_label_expression: None,
             submit_time_ms: 0,
+            am_node_label: None,
         };
         let attempt = AddAttempt {
             attempt_id,

@@ -201,10 +201,13 @@ fn rows_of_hosts_and_racks_count_what_is_on_its_way_there() {
     }
 }
 
+/// Story: a container that had ended, or never was, was answered as one whose update is not supported.
 #[test]
 fn container_updates_are_answered_by_name() {
     let mut door = Door::default();
-    let am = door.registered(0);
+    door.add_node(1, 3);
+    let mut am = door.registered(0);
+    am.take_in(&door.send(&am, &am.allocate(vec![ask(1, 3, Some(0))])).allocate());
     let update = |id, application, version, memory_mb| UpdateContainerRequest {
         container_version: version,
         container_id: container_of(application, id),
@@ -214,6 +217,7 @@ fn container_updates_are_answered_by_name() {
     };
     let update_requests = vec![
         update(1, 2, 0, 1_024),
+        update(4, 1, 0, 1_024),
         update(1, 1, 1, 1_024),
         update(2, 1, 0, 1_024),
         update(2, 1, 0, 2_048),
@@ -228,6 +232,7 @@ fn container_updates_are_answered_by_name() {
         .collect();
     let expected = [
         ("INVALID_CONTAINER_ID", None),
+        ("INVALID_CONTAINER_ID", None),
         ("INCORRECT_CONTAINER_VERSION_ERROR", Some(0)),
         ("NOT_SUPPORTED_YET", Some(0)),
         ("UPDATE_OUTSTANDING_ERROR", Some(0)),
@@ -237,7 +242,7 @@ fn container_updates_are_answered_by_name() {
     let echoed: Vec<_> = details.update_errors.into_iter().map(|error| error.update_request).collect();
     assert_eq!(echoed, update_requests);
     // Only once.
-    let next = AllocateRequest { response_id: 1, ..am.allocate(vec![]) };
+    let next = AllocateRequest { response_id: 2, ..am.allocate(vec![]) };
     assert_eq!(door.send(&am, &next).allocate().details, None);
 }
 

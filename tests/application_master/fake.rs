@@ -237,6 +237,10 @@ impl ResourceScheduler for FakeScheduler {
         self.acknowledged.push(*container_id);
     }
 
+    fn has_container(&self, attempt: Attempt, container_id: &ContainerId) -> bool {
+        self.containers.get(container_id).is_some_and(|container| container.attempt == attempt)
+    }
+
     fn schedule(&mut self, _now: Instant, out: &mut SchedulerOutput) {
         self.schedules += 1;
         self.has_freed = false;

@@ -157,19 +157,33 @@ fn asks_end_with_the_last_word_whatever_became_of_their_label() {
 }
 
 #[test]
-fn registration_too_early_is_refused_and_fails_an_unmanaged_attempt() {
+fn registration_before_the_launch_is_refused() {
     let mut door = Door::default();
     let managed = door.add_attempt(0, false, false);
     door.send(&managed, &managed.register())
         .expect_reject(InvalidApplicationMasterRequest, "must register after it reaches LAUNCHED");
     assert!(door.told().is_empty());
-    let unmanaged = door.add_attempt(1, true, false);
-    door.send(&unmanaged, &unmanaged.register())
-        .expect_reject(InvalidApplicationMasterRequest, "must register after it reaches LAUNCHED");
+}
+
+/// Story: an unmanaged ApplicationMaster read its token in the report and registered before the word that it may had come
+/// through the scheduler's full ring of commands. It was refused for good, and its application waited for it until it
+/// expired. The token is told in LAUNCHED only: who shows it is not too early.
+#[test]
+fn an_unmanaged_am_that_overtakes_the_word_that_it_may_register_is_registered() {
+    let mut door = Door::default();
+    let am = door.add_attempt(0, true, false);
+    let mut forged = am.register();
+    forged.am_rm_token.mac[0] ^= 1;
+    door.send(&am, &forged).expect_reject(InvalidToken, "am_rm_token");
+    assert!(door.told().is_empty());
+    door.send(&am, &am.register()).register();
     let told = door.told();
     assert!(
-        matches!(&told[..], [ApplicationEvent::Registered { attempt_id, .. }] if *attempt_id == unmanaged.attempt_id)
+        matches!(&told[..], [ApplicationEvent::Registered { attempt_id, .. }] if *attempt_id == am.attempt_id)
     );
+    door.say(AttemptEvent::Ready(am.attempt));
+    assert_eq!(door.send(&am, &am.allocate(vec![])).allocate().response_id, 1);
+    door.send(&am, &am.register()).expect_reject(InvalidApplicationMasterRequest, "already registered");
 }
 
 #[test]

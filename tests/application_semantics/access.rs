@@ -169,6 +169,10 @@ fn one_who_may_not_see_gets_a_sanitised_report() {
     assert_eq!((report.host.as_str(), report.rpc_port, report.tracking_url.as_str()), ("N/A", -1, "N/A"));
     assert_eq!((report.diagnostics.as_str(), report.original_tracking_url.as_str()), ("N/A", "N/A"));
     assert_eq!((report.resource_usage, report.progress, report.am_rm_token), (None, 0.0, None));
+    assert_eq!(
+        (full.current_application_attempt_id, report.current_application_attempt_id),
+        (Some(attempt(id, 1)), None)
+    );
     // Identity, state and times stay.
     assert_eq!(
         (report.user.as_str(), report.queue.as_str(), report.name.as_str()),
@@ -243,6 +247,33 @@ fn administration_needs_the_role_and_the_acl() {
     let reply = rm.command(ApplicationCommand::ReplaceAdminAcl { token: 5, caller, admin_acl: Acl::all() });
     let ApplicationReply::Refused { token: 5, code, .. } = reply else { panic!("{reply:?}") };
     assert_eq!(code, RejectCode::AccessControl as u16);
+}
+
+/// Story: where ACLs of applications and queues were off, so was the list of administrators: whoever had an administrator's
+/// certificate could refresh and resize. In YARN the switch is for applications and queues only.
+#[test]
+fn the_list_of_administrators_holds_where_other_acls_are_off() {
+    let mut rm = Rm::with(|_, queues| {
+        assert!(!queues.acl_enabled);
+        queues.admin_acl = Acl::parse("root");
+    });
+    let request = GetGroupsForUserRequest { user: "eli".to_owned() };
+    rm.send("eve", true, &request);
+    let (found, text) = code(rm.answer::<GetGroupsForUserResponse>());
+    assert_eq!(found, RejectCode::AccessControl, "{text}");
+    let admin_acl = Acl::all();
+    let replace = |user: &str, admin_acl| {
+        let caller = Caller::new(PeerId(1), user, true);
+        ApplicationCommand::ReplaceAdminAcl { token: 5, caller, admin_acl }
+    };
+    let reply = rm.command(replace("eve", admin_acl.clone()));
+    assert!(matches!(reply, ApplicationReply::Refused { token: 5, .. }), "{reply:?}");
+    assert_eq!(rm.command(replace("root", admin_acl)), ApplicationReply::Done { token: 5 });
+    rm.send("eve", true, &request);
+    rm.answer::<GetGroupsForUserResponse>().expect("everybody is on the list");
+    // Applications are everybody's, as before.
+    let id = rm.submit(|_| {});
+    assert!(may_modify(&mut rm, "mallory", id));
 }
 
 #[test]

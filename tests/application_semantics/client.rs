@@ -5,7 +5,7 @@ use super::*;
 use YarnApplicationState as S;
 use heddle::engine::event::ExtendedResource;
 use heddle::engine::scheduler::resource::{ResourceType, ResourceTypes, ResourceVector};
-use heddle::engine::scheduler::settings::Calculator;
+use heddle::engine::scheduler::settings::{Calculator, Capacity, QueueSettings};
 use heddle_wire::Opcode;
 use heddle_wire::resource_tracker::UnRegisterNodeManagerRequest;
 
@@ -283,6 +283,32 @@ fn a_listing_is_filtered_and_paged() {
         }
     }
     assert_eq!(seen, [a, b, c]);
+}
+
+/// Story: where two queues had the same last name, filtering by that name found nothing; and an application that its queue
+/// never took was not found under the queue's path.
+#[test]
+fn a_listing_is_filtered_by_the_last_name_of_queues_also_where_several_have_it() {
+    let mut rm = Rm::with(|_, queues| {
+        let mut parent = QueueSettings::leaf("root.etl", Some(0), Capacity::Percent(0.0));
+        parent.is_leaf = false;
+        queues.queues.push(parent);
+        queues.queues.push(QueueSettings::leaf("root.etl.default", Some(2), Capacity::Percent(100.0)));
+    });
+    let in_queue = |rm: &mut Rm, queue: &str| rm.submit(|context| context.queue = queue.to_owned()).id;
+    let by_queue = |rm: &mut Rm, queue: &str| list(rm, |request| request.queues = vec![queue.to_owned()]);
+    let a = in_queue(&mut rm, "root.default");
+    let b = in_queue(&mut rm, "root.etl.default");
+    assert_eq!(by_queue(&mut rm, "default"), [a, b]);
+    assert_eq!(by_queue(&mut rm, "root.default"), [a]);
+    assert_eq!(by_queue(&mut rm, "root.etl.default"), [b]);
+    assert_eq!(by_queue(&mut rm, "etl"), [0_u32; 0]);
+
+    let mut rm = Rm::new();
+    rm.rejects = Some("no room");
+    let a = in_queue(&mut rm, "default");
+    assert_eq!(rm.report(ApplicationId { cluster_timestamp: RM, id: a }).queue, "default");
+    assert_eq!((by_queue(&mut rm, "root.default"), by_queue(&mut rm, "default")), (vec![a], vec![a]));
 }
 
 #[test]

@@ -352,6 +352,28 @@ fn a_finish_that_is_being_stored_wins_over_a_kill_and_the_reverse() {
     assert_eq!(rm.manager.counters().impossible_pairs, 0, "{:?}", rm.notices);
 }
 
+/// Story: an ApplicationMaster that said UNDEFINED of its work was reported as one that failed. Only an end without its
+/// word is a failure.
+#[test]
+fn what_an_am_says_of_its_work_is_passed_on_undefined_too() {
+    use FinalApplicationStatus as F;
+    for said in [F::Undefined, F::Succeeded, F::Failed, F::Killed, F::Ended] {
+        let mut rm = Rm::new();
+        let (id, first) = rm.running();
+        rm.event(ApplicationEvent::Unregistered {
+            attempt_id: first,
+            final_status: said as u8,
+            diagnostics: Box::default(),
+            tracking_url: Box::default(),
+        });
+        rm.end_am(first, 0);
+        let report = rm.report(id);
+        assert_eq!((report.state, report.final_application_status), (S::Finished, said));
+        let name = format!("{said:?}").to_uppercase();
+        assert!(rm.summaries[0].contains(&format!("finalStatus={name},")), "{}", rm.summaries[0]);
+    }
+}
+
 #[test]
 fn a_kill_racing_with_a_failure_ends_killed_where_a_retry_was_due_else_failed() {
     for (attempts, expected) in [(2, S::Killed), (1, S::Failed)] {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use heddle::engine::scheduler::Scheduler;
 use heddle::engine::scheduler::face::{Place, ResourceScheduler};
 use heddle::engine::scheduler::message::Attempt;
 
@@ -124,4 +125,19 @@ fn a_rack_is_walked_in_pieces_too_and_an_emptied_blacklist_ends_it() {
     cluster.scheduler.update_blacklist(app, &[], &names);
     cluster.schedule();
     assert_eq!(cluster.used_gb(app), 3);
+}
+
+/// Story: what was named beyond the bound was passed over without a word, and containers came on nodes that the
+/// ApplicationMaster took to be excluded.
+#[test]
+fn a_blacklist_that_would_be_too_long_is_refused() {
+    const MOST: u32 = Scheduler::BLACKLIST_MAX as u32;
+    let (cluster, app) = picky(0, MOST - 1);
+    let check = |additions: &[&str]| cluster.scheduler.check_blacklist(app, additions);
+    check(&["x"]).unwrap();
+    check(&["n0", "n1", "x"]).unwrap();
+    let refusal = check(&["n0", "x", "y"]).unwrap_err();
+    let text =
+        "names 2 hosts and racks that are not on the blacklist, which has 16383, accepted are 16384 in all";
+    assert!(refusal.message.contains(text), "{}", refusal.message);
 }

@@ -179,6 +179,7 @@ impl Cluster {
             priority,
             node_label_expression: None,
             submit_time_ms: u64::from(id),
+            am_node_label: None,
         };
         self.command(SchedulerCommand::AddApplication(Box::new(add)));
         match self.told.last() {

@@ -1,10 +1,10 @@
 //! Node labels: E23.
 
-use heddle::engine::scheduler::message::SchedulerCommand;
+use heddle::engine::scheduler::message::{AddApplication, ApplicationEvent, SchedulerCommand};
 use heddle::engine::time::Duration;
 use heddle_wire::record::NodeHandle;
 
-use crate::cluster::{Cluster, settings, tree};
+use crate::cluster::{Cluster, application, settings, tree};
 
 /// Four full nodes without a label, and one idle node of a label.
 fn cluster(is_exclusive: bool) -> Cluster {
@@ -107,4 +107,47 @@ fn a_label_that_is_shared_later_is_offered_to_those_who_wait() {
     assert!(cluster.schedule().is_empty());
     cluster.remove(1);
     cluster.schedule();
+}
+
+/// Story: an application that asked for its AM container in a label the cluster does not have was accepted, and the container
+/// came without a word in the default partition.
+#[test]
+fn an_am_container_in_a_label_that_is_none_is_refused() {
+    let mut queues = tree(&[("root.a", 50.0, 100.0), ("root.b", 50.0, 100.0)]);
+    queues.queues[1].accessible_node_labels = None;
+    let mut settings = settings(queues);
+    settings.node_labels.insert("x".into(), true);
+    settings.node_labels_enabled = true;
+    let mut cluster = Cluster::new(settings);
+    let submit_to = |cluster: &mut Cluster, queue: &str, id: u32, label: Option<&str>| {
+        let add = AddApplication {
+            application_id: application(id),
+            user: "u".into(),
+            queue: queue.into(),
+            priority: 0,
+            node_label_expression: None,
+            submit_time_ms: 1,
+            am_node_label: label.map(Into::into),
+        };
+        cluster.command(SchedulerCommand::AddApplication(Box::new(add)));
+        match cluster.told.last() {
+            Some(ApplicationEvent::Accepted { .. }) => None,
+            Some(ApplicationEvent::Rejected { reason, .. }) => Some(reason.to_string()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let submit = |cluster: &mut Cluster, id, label| submit_to(cluster, "a", id, label);
+    for (id, label) in [(1, None), (2, Some("")), (3, Some("x"))] {
+        assert_eq!(submit(&mut cluster, id, label), None);
+    }
+    let reason = submit(&mut cluster, 4, Some("gone")).unwrap();
+    assert!(
+        reason.contains("node label \"gone\", accepted is a label of the cluster that queue root.a may use"),
+        "{reason}"
+    );
+    assert!(submit_to(&mut cluster, "b", 7, Some("x")).is_some(), "it may not use it");
+    // Nor one that goes before it is taken.
+    cluster.command(SchedulerCommand::RemoveNodeLabels { token: 1, labels: vec!["x".into()] });
+    assert!(submit(&mut cluster, 5, Some("x")).is_some());
+    assert_eq!(submit(&mut cluster, 6, Some("")), None);
 }

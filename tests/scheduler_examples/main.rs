@@ -12,3 +12,4 @@ mod lifecycle;
 mod limits;
 mod locality;
 mod order;
+mod places;

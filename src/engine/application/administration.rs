@@ -1,8 +1,8 @@
 //! Administration: frames of administrators, and commands of the service that reads their files.
 //! Owns: those methods. Called by: `client` (frames), the duty cycle of `rm-app` (commands). Thread: `rm-app`.
 //! Does not: read files, know labels or nodes: the scheduler does, and refuses whole or not at all.
-//! Invariants: every method needs the role admin and, where ACLs are on, the administrators' ACL, those of the shards as
-//! well (transport asks for them); every call is audited.
+//! Invariants: every method needs the role admin and the administrators' ACL, also where the ACLs of applications and queues
+//! are off, and those of the shards as well (transport asks for them); every call is audited.
 
 use heddle_wire::administration::*;
 use heddle_wire::{Opcode, Reject, RejectCode};
@@ -114,8 +114,7 @@ impl ApplicationManager {
             let text = format!("the certificate's role is client, accepted for {operation} is admin");
             return Err(Reject::new(RejectCode::RoleNotAllowed, text));
         }
-        let access = &self.life.access;
-        if access.is_enabled() && !access.is_admin(&caller.name) {
+        if !self.life.access.is_admin(&caller.name) {
             let text = format!(
                 "User {} doesn't have permission to call '{operation}'; accepted are the administrators of the \
                  cluster (yarn.admin.acl)",

@@ -140,7 +140,7 @@ impl Lifecycle {
                 }
             }
             AttemptInput::Unregistered { final_status, diagnostics, tracking_url } => {
-                attempt.final_status = final_status;
+                attempt.final_status = Some(final_status);
                 attempt.progress = 1.0;
                 append_diagnostics(&mut attempt.diagnostics, &diagnostics, size_max);
                 if !tracking_url.is_empty() {

@@ -243,6 +243,7 @@ impl Lifecycle {
                     priority: app.priority,
                     node_label_expression: app.submission.node_label_expression.clone(),
                     submit_time_ms: app.submit_time_ms,
+                    am_node_label: app.submission.am.as_ref().and_then(|am| am.node_label.clone()),
                 })));
             }
             RmAppAction::StartAttempt => self.start_attempt(app, out),

@@ -315,6 +315,18 @@ impl<'a> Filter<'a> {
         }
     }
 
+    /// Whether a queue is wanted: as it is named, by its last name, or, where an application was never taken by its queue and
+    /// has what was asked for, by its full path.
+    fn admits_queue(&self, queue: &str, manager: &ApplicationManager) -> bool {
+        let access = &manager.life.access;
+        let last = queue.rsplit_once('.').map_or(queue, |(_, last)| last);
+        let path = || access.queues().queues.get(access.find(queue)? as usize).map(|queue| &*queue.path);
+        self.queues.is_empty()
+            || self.queues.contains(queue)
+            || self.queues.contains(last)
+            || path().is_some_and(|path| self.queues.contains(path))
+    }
+
     /// Scope OWN, queue, type, state, user, start, finish, tags, access, name: YARN's order.
     fn admits(&self, user: &str, app: &RmApp, manager: &ApplicationManager) -> bool {
         let request = self.request;
@@ -326,7 +338,7 @@ impl<'a> Filter<'a> {
         };
         let of = &app.submission;
         (request.scope != ArchivedApplicationsRequestScope::Own || *of.user == *user)
-            && (self.queues.is_empty() || self.queues.contains(&*app.queue))
+            && self.admits_queue(&app.queue, manager)
             && (self.types.is_empty() || self.types.contains(&of.application_type.to_lowercase()))
             && (self.states.is_empty() || self.states.contains(&app.public_state()))
             && (self.users.is_empty() || self.users.contains(&*of.user))

@@ -50,7 +50,7 @@ impl Lifecycle {
         let attempt = app.current_attempt();
         let mut report = ApplicationReport {
             application_id: app.id(),
-            current_application_attempt_id: attempt.map(|attempt| attempt.id),
+            current_application_attempt_id: None,
             user: app.submission.user.to_string(),
             queue: app.queue.to_string(),
             name: app.submission.name.to_string(),
@@ -92,6 +92,7 @@ impl Lifecycle {
         report.original_tracking_url = tracking_url(attempt);
         report.host = am_host(attempt);
         if let Some(attempt) = attempt {
+            report.current_application_attempt_id = Some(attempt.id);
             report.progress = attempt.progress;
             report.rpc_port = attempt.rpc_port;
             if app.diagnostics.is_empty() {

@@ -161,13 +161,14 @@ impl RmApp {
         if !self.state.is_final_stored() {
             return FinalApplicationStatus::Undefined;
         }
-        let said = self.current_attempt().map_or(0, |attempt| attempt.final_status);
+        let said = self.current_attempt().and_then(|attempt| attempt.final_status);
         match (self.state, said) {
             (RmAppState::Failed, _) => FinalApplicationStatus::Failed,
             (RmAppState::Killed, _) => FinalApplicationStatus::Killed,
-            (_, 1) => FinalApplicationStatus::Succeeded,
-            (_, 3) => FinalApplicationStatus::Killed,
-            (_, 4) => FinalApplicationStatus::Ended,
+            (_, Some(0)) => FinalApplicationStatus::Undefined,
+            (_, Some(1)) => FinalApplicationStatus::Succeeded,
+            (_, Some(3)) => FinalApplicationStatus::Killed,
+            (_, Some(4)) => FinalApplicationStatus::Ended,
             (_, _) => FinalApplicationStatus::Failed,
         }
     }

@@ -53,8 +53,8 @@ pub(super) struct RmAppAttempt {
     pub(super) has_new_tracking_url: bool,
     pub(super) progress: f32,
     pub(super) diagnostics: String,
-    /// YARN's number of the final status; 0 = the AM said none.
-    pub(super) final_status: u8,
+    /// What the AM said of its work: YARN's number of the final status. `None` = nothing.
+    pub(super) final_status: Option<u8>,
     pub(super) am_exit_status: i32,
     pub(super) start_time_ms: u64,
     /// 0 = not yet.
@@ -82,7 +82,7 @@ impl RmAppAttempt {
             has_new_tracking_url: false,
             progress: 0.0,
             diagnostics: String::new(),
-            final_status: 0,
+            final_status: None,
             am_exit_status: exit::INVALID,
             start_time_ms,
             finish_time_ms: 0,
@@ -126,7 +126,7 @@ impl RmAppAttempt {
             attempt_id: self.id,
             am_container: self.am_container,
             final_state: is_final.then(|| self.target.stored() as u8),
-            final_status: self.final_status,
+            final_status: self.final_status.unwrap_or(0),
             am_exit_status: self.am_exit_status,
             tracking_url: self.original_tracking_url.clone(),
             diagnostics: self.diagnostics.as_str().into(),

@@ -136,13 +136,10 @@ impl ApplicationMasterService {
             }
             apply_asks(now, session, request, scheduler, &mut self.scratch, &mut self.counters, out);
             if !request.blacklist_additions.is_empty() || !request.blacklist_removals.is_empty() {
-                let places = |list: &rkyv::vec::ArchivedVec<rkyv::string::ArchivedString>| -> Vec<String> {
-                    list.iter().map(|place| place.as_str().to_owned()).collect()
-                };
-                let (additions, removals) =
-                    (places(&request.blacklist_additions), places(&request.blacklist_removals));
-                let additions: Vec<&str> = additions.iter().map(String::as_str).collect();
-                let removals: Vec<&str> = removals.iter().map(String::as_str).collect();
+                let additions: Vec<&str> =
+                    request.blacklist_additions.iter().map(|place| place.as_str()).collect();
+                let removals: Vec<&str> =
+                    request.blacklist_removals.iter().map(|place| place.as_str()).collect();
                 scheduler.update_blacklist(attempt, &additions, &removals);
             }
         }
@@ -327,6 +324,10 @@ fn check<S: ResourceScheduler>(
         let text = "blacklist_additions names *, accepted are hosts and racks";
         return Err(refused(RejectCode::InvalidResourceBlacklistRequest, text.to_owned()));
     }
+    if !request.blacklist_additions.is_empty() {
+        let additions: Vec<&str> = request.blacklist_additions.iter().map(|place| place.as_str()).collect();
+        scheduler.check_blacklist(attempt, &additions).map_err(from_refusal)?;
+    }
     for container_id in request.releases.iter() {
         scheduler.check_release(attempt, &container_id.to_native()).map_err(from_refusal)?;
     }
@@ -414,12 +415,12 @@ fn refuse_updates<S: ResourceScheduler>(
     let mut seen = Vec::with_capacity(request.update_requests.len());
     for update in request.update_requests.iter() {
         let container_id = update.container_id.to_native();
-        let is_ours = container_id.application_id() == session.attempt_id.application_id;
+        let is_known = scheduler.has_container(session.attempt, &container_id);
         let is_too_large = update.capability.as_ref().is_some_and(|capability| {
             vector_of(types, capability).map_or(true, |capability| !capability.fits_in(&maximum))
         });
         let is_repeated = seen.contains(&container_id);
-        let reason = if !is_ours {
+        let reason = if !is_known {
             "INVALID_CONTAINER_ID"
         } else if update.container_version.to_native() != 0 {
             "INCORRECT_CONTAINER_VERSION_ERROR"
@@ -449,7 +450,7 @@ fn refuse_updates<S: ResourceScheduler>(
         session.update_errors.push(UpdateContainerError {
             reason: reason.to_owned(),
             update_request,
-            current_container_version: is_ours.then_some(0),
+            current_container_version: is_known.then_some(0),
         });
     }
 }

@@ -3,8 +3,9 @@
 //! Does not: wait for the attempt to become RUNNING; the application manager is told, the answer goes out.
 //!
 //! Differs from YARN: constraints are refused before anything changes; an unmanaged ApplicationMaster that registers
-//! again takes its former asks back, because it says all it wants anew. Registration too early is refused as well as
-//! told, which fails the attempt as in YARN. Source: YARN ApplicationMasterService.registerApplicationMaster.
+//! again takes its former asks back, because it says all it wants anew. An unmanaged one is never too early: it is told its
+//! token when it may register, and the word of that may be behind it on its way here. Source: YARN
+//! ApplicationMasterService.registerApplicationMaster.
 //! Invariant: a call that is refused changes nothing in the session.
 
 use std::collections::BTreeSet;
@@ -80,10 +81,7 @@ impl ApplicationMasterService {
             let application_id = attempt_id.application_id;
             return Err(misuse(format!("{ALREADY_REGISTERED} : {application_id}")));
         }
-        if !session.is_ready {
-            if session.is_unmanaged {
-                out.application_events.push(registered());
-            }
+        if !session.is_ready && !session.is_unmanaged {
             let text = format!("{attempt_id} must register after it reaches LAUNCHED state");
             return Err(misuse(text));
         }

@@ -98,6 +98,16 @@ impl Scheduler {
                 "Queue {path} is STOPPED, accepted is RUNNING. Cannot accept submission of application: {id}"
             ));
         }
+        if let Some(label) = add.am_node_label.as_deref() {
+            let partition = self.partition_of(label).map(|number| &self.partitions[usize::from(number)]);
+            if partition.is_none_or(|partition| !partition.share(queue).capacity.is_accessible) {
+                return Err(format!(
+                    "Application {id} asks for its AM container with node label {label:?}, accepted is a label of the \
+                     cluster that queue {} may use",
+                    settings.path
+                ));
+            }
+        }
         self.has_room_for_application(queue, &add.user)
             .map_err(|reason| format!("{reason} cannot accept submission of application: {id}"))?;
         Ok(queue)
@@ -187,6 +197,7 @@ impl Scheduler {
             held_since: None,
             am,
             asks: std::collections::BTreeMap::new(),
+            places: 0,
             asked_in: Vec::new(),
             shares: Vec::new(),
             blacklist: Blacklist::default(),

@@ -6,7 +6,7 @@
 use super::container::{Locality, Relaxed};
 use super::names::NameId;
 use super::resource::ResourceVector;
-use super::shape::ShapeId;
+use super::shape::{Reach, ShapeId};
 use crate::engine::time::Instant;
 
 /// A row for a host or a rack.
@@ -47,9 +47,9 @@ pub(super) struct KeyAsk {
     pub(super) is_am: bool,
     /// It named no label (and neither did its queue or application): it may use idle nodes of shared labels.
     pub(super) has_no_label: bool,
-    /// Hosts it names.
+    /// Hosts it names, in the order of their numbers; with something outstanding.
     pub(super) hosts: Vec<PlaceRow>,
-    /// Racks it names.
+    /// Racks it names, in the order of their numbers; with something outstanding.
     pub(super) racks: Vec<PlaceRow>,
     /// Since when something is outstanding without a break.
     pub(super) since: Instant,
@@ -61,14 +61,23 @@ pub(super) struct KeyAsk {
     pub(super) guest_shapes: Vec<(u16, ShapeId)>,
     /// How far that has come.
     pub(super) stage: Stage,
+    /// What its shapes were made for, besides its rows for hosts and racks: stage, and whether any node will do. `None` = it
+    /// may not be placed now, and has none.
+    pub(super) reached: Option<(Stage, bool)>,
     /// Its partition lists it as strict: it may be placed on some hosts or racks, and never elsewhere.
     pub(super) is_strict: bool,
     /// Nodes reserved for it.
     pub(super) reservations: Vec<u32>,
-    /// Shapes it is registered with.
+    /// Shapes it is registered with: of its hosts, then of its racks, then of any place.
     pub(super) shapes: Vec<ShapeId>,
     /// Deadlines it is listed under: when it looks further.
     pub(super) deadline: Option<Instant>,
+}
+
+/// Where the row of a name is, or would be. O(log rows): one ask may name every host of a cluster.
+#[inline]
+pub(super) fn place_of(rows: &[PlaceRow], name: NameId) -> Result<usize, usize> {
+    rows.binary_search_by_key(&name, |row| row.name)
 }
 
 impl KeyAsk {
@@ -81,25 +90,26 @@ impl KeyAsk {
         ask
     }
 
-    /// Sets the row of a host or rack (the caller holds its name once), or takes it away. Returns how often the name is
-    /// to be released: once for the caller where a row held it before, once for a row that goes.
-    pub(super) fn set_row(rows: &mut Vec<PlaceRow>, row: PlaceRow) -> u32 {
-        let place = rows.iter().position(|other| other.name == row.name);
-        match (place, row.count) {
-            (Some(place), 0) => {
-                rows.remove(place);
-                2
-            }
-            (Some(place), _) => {
-                rows[place] = row;
-                1
-            }
-            (None, 0) => 1,
-            (None, _) => {
-                rows.push(row);
-                0
+    /// Sets the row of a host or rack, or with a count of 0 takes it away. Returns the one there was.
+    pub(super) fn set_row(rows: &mut Vec<PlaceRow>, row: PlaceRow) -> Option<PlaceRow> {
+        match (place_of(rows, row.name), row.count) {
+            (Ok(place), 0) => Some(rows.remove(place)),
+            (Ok(place), _) => Some(core::mem::replace(&mut rows[place], row)),
+            (Err(_), 0) => None,
+            (Err(place), _) => {
+                rows.insert(place, row);
+                None
             }
         }
+    }
+
+    /// Where it may be placed now, in the order of its shapes.
+    pub(super) fn reaches(&self) -> impl Iterator<Item = Reach> + '_ {
+        let stage = self.reached.map(|(stage, _)| stage);
+        let hosts = self.hosts.iter().filter(move |_| stage.is_some()).map(|host| Reach::Host(host.name));
+        let racks = self.racks.iter().filter(move |rack| stage >= Some(Stage::Rack) && rack.relax_locality);
+        let any = (self.reached == Some((Stage::Any, true))).then_some(Reach::Any);
+        hosts.chain(racks.map(|rack| Reach::Rack(rack.name))).chain(any)
     }
 
     /// Whether it names a place.
@@ -111,10 +121,9 @@ impl KeyAsk {
     /// How near a node is.
     #[inline]
     pub(super) fn locality(&self, host: NameId, rack: NameId) -> Locality {
-        let names = |rows: &[PlaceRow], name| rows.iter().any(|row| row.name == name && row.count > 0);
-        if names(&self.hosts, host) {
+        if place_of(&self.hosts, host).is_ok() {
             Locality::NodeLocal
-        } else if names(&self.racks, rack) {
+        } else if place_of(&self.racks, rack).is_ok() {
             Locality::RackLocal
         } else {
             Locality::OffSwitch
@@ -123,15 +132,13 @@ impl KeyAsk {
 
     /// Whether its rows allow a node, after however long a wait.
     pub(super) fn may_be_placed_on(&self, host: NameId, rack: NameId) -> bool {
-        self.relax_locality
-            || self.hosts.iter().any(|row| row.name == host)
-            || self.racks.iter().any(|row| row.name == rack && row.relax_locality)
+        self.relax_locality || place_of(&self.hosts, host).is_ok() || self.relaxed(rack).to_rack
     }
 
     /// How strict it is about a container on this rack.
     #[inline]
     pub(super) fn relaxed(&self, rack: NameId) -> Relaxed {
-        let row = self.racks.iter().find(|row| row.name == rack);
+        let row = place_of(&self.racks, rack).ok().map(|place| &self.racks[place]);
         Relaxed { to_any: self.relax_locality, to_rack: row.is_some_and(|row| row.relax_locality) }
     }
 
@@ -151,7 +158,7 @@ impl KeyAsk {
             return;
         }
         let mut take = |rows: &mut Vec<PlaceRow>, name: NameId, is_host: bool| {
-            if let Some(place) = rows.iter().position(|row| row.name == name) {
+            if let Ok(place) = place_of(rows, name) {
                 rows[place].count = rows[place].count.saturating_sub(1);
                 if rows[place].count == 0 {
                     rows.remove(place);

@@ -229,6 +229,8 @@ pub(super) struct AttemptRow {
     pub(super) am: Option<AmContainer>,
     /// What it asks for.
     pub(super) asks: BTreeMap<SchedulerKey, Box<KeyAsk>>,
+    /// Hosts and racks that its asks name, each as often as it is named.
+    pub(super) places: usize,
     /// Partitions its ApplicationMaster has asked in: its headroom is their sum.
     pub(super) asked_in: Vec<u16>,
     /// By partition, in the order they were first used.

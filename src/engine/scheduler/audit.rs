@@ -157,6 +157,22 @@ impl Scheduler {
                 }
             }
             let name = format!("attempt {}", attempt.attempt_id);
+            for (key, ask) in &attempt.asks {
+                let shapes = &self.partitions[usize::from(ask.partition)].shapes;
+                let mut registered: Vec<_> =
+                    ask.shapes.iter().map(|shape| shapes.get(*shape).reach).collect();
+                let mut reaches: Vec<_> = ask.reaches().collect();
+                registered.sort_unstable();
+                reaches.sort_unstable();
+                let is_size = ask.shapes.iter().all(|shape| shapes.get(*shape).size == ask.size);
+                if registered != reaches || !is_size {
+                    found.push(format!("{name}: {key:?} is registered with other shapes than it reaches"));
+                }
+            }
+            let places: usize = attempt.asks.values().map(|ask| ask.hosts.len() + ask.racks.len()).sum();
+            if attempt.places != places {
+                found.push(format!("{name}: names {} hosts and racks, its asks {places}", attempt.places));
+            }
             if let Some(am) = attempt.am.as_ref().filter(|_| attempt.state == AttemptState::Active) {
                 am_of.entry((am.partition, attempt.queue)).or_default().add(&am.size);
             }

@@ -9,7 +9,7 @@
 //! does so where the setting says so; a grant elsewhere does not.
 
 use super::Scheduler;
-use super::ask::{KeyAsk, PlaceRow, Stage};
+use super::ask::{KeyAsk, PlaceRow, Stage, place_of};
 use super::attempt::{AppKey, AttemptState};
 use super::container::{Locality, RmContainer};
 use super::face::SchedulerKey;
@@ -99,12 +99,22 @@ impl Scheduler {
                 let ask = attempt.asks.entry(key).or_insert_with(|| KeyAsk::reuse(spare.pop(), now));
                 let place = PlaceRow { name, count: new.count, relax_locality: new.relax_locality };
                 let rows = if is_host { &mut ask.hosts } else { &mut ask.racks };
-                for _ in 0..KeyAsk::set_row(rows, place) {
+                let former = KeyAsk::set_row(rows, place);
+                let before = former.is_some_and(|row| is_host || row.relax_locality);
+                let after = place.count > 0 && (is_host || place.relax_locality);
+                let (was_named, is_named) = (former.is_some(), place.count > 0);
+                attempt.places = attempt.places + usize::from(is_named) - usize::from(was_named);
+                // Held by the caller; a row that stays has held it before.
+                for _ in 0..usize::from(was_named) + usize::from(!is_named) {
                     if is_host {
                         self.hosts.release(name);
                     } else {
                         self.racks.release(name);
                     }
+                }
+                if before != after {
+                    let reach = if is_host { Reach::Host(name) } else { Reach::Rack(name) };
+                    self.change_reach(now, row, key, reach, after);
                 }
             }
         }
@@ -187,8 +197,7 @@ impl Scheduler {
         let Some(attempt) = self.attempts.get_mut(row) else { return };
         let is_active = attempt.is_active();
         let Some(ask) = attempt.asks.get_mut(&key) else { return };
-        let mut reaches = core::mem::take(&mut self.reaches);
-        let mut deadline = None;
+        let (mut deadline, mut reached) = (None, None);
         let mut is_guest = false;
         // Without looking further, an ask whose every container has a node reserved waits for those nodes.
         let waits_for_node = !self.queues.tree.reservations_continue_look_all_nodes
@@ -204,14 +213,7 @@ impl Scheduler {
             } else {
                 Stage::Node
             };
-            reaches.extend(ask.hosts.iter().map(|host| Reach::Host(host.name)));
-            if ask.stage >= Stage::Rack {
-                let racks = ask.racks.iter().filter(|rack| rack.relax_locality);
-                reaches.extend(racks.map(|rack| Reach::Rack(rack.name)));
-            }
-            if ask.stage == Stage::Any && ask.relax_locality {
-                reaches.push(Reach::Any);
-            }
+            reached = Some((ask.stage, ask.relax_locality));
             let has_racks = ask.racks.iter().any(|rack| rack.relax_locality);
             deadline = match ask.stage {
                 Stage::Node if has_racks => Some(rack_at),
@@ -241,7 +243,8 @@ impl Scheduler {
             }
             ask.deadline = deadline;
         }
-        let is_strict = !reaches.is_empty() && !ask.relax_locality && deadline.is_none();
+        let is_other = core::mem::replace(&mut ask.reached, reached) != reached;
+        let is_strict = !ask.relax_locality && deadline.is_none() && ask.reaches().next().is_some();
         if core::mem::replace(&mut ask.is_strict, is_strict) != is_strict {
             let partition = &mut self.partitions[usize::from(ask.partition)];
             if is_strict {
@@ -251,31 +254,11 @@ impl Scheduler {
                 partition.strict.remove(&(row, key));
             }
         }
-        let (number, size) = (ask.partition, ask.size.clone());
-        let mut before = core::mem::take(&mut ask.shapes);
+        let (number, count) = (ask.partition, ask.count);
         self.set_guest(now, row, key, is_guest);
-        let partition = &mut self.partitions[usize::from(number)];
-        let mut after = core::mem::take(&mut self.spare_shapes);
-        after.extend(reaches.drain(..).map(|reach| partition.shapes.hold(now, &size, reach)));
-        self.reaches = reaches;
-        for shape in &after {
-            if !before.contains(shape) {
-                self.want(row, number, *shape, key, true);
-            }
+        if is_other {
+            self.reach_anew(now, row, key);
         }
-        for shape in &before {
-            if !after.contains(shape) {
-                self.want(row, number, *shape, key, false);
-            }
-            self.partitions[usize::from(number)].shapes.release(*shape);
-        }
-        let Some(ask) = self.attempts.get_mut(row).and_then(|attempt| attempt.asks.get_mut(&key)) else {
-            return;
-        };
-        ask.shapes = after;
-        before.clear();
-        self.spare_shapes = before;
-        let count = ask.count;
         self.drop_reservations(now, row, key);
         if count == 0 {
             self.forget_empty(row, key);
@@ -283,6 +266,100 @@ impl Scheduler {
             // A row may name the place of a reservation, or free rows: the partition is looked at again.
             self.partitions[usize::from(number)].is_dirty |= is_active;
         }
+    }
+
+    /// Registers a key with the shapes it reaches now, after its stage or its row for any place changed. O(its hosts and
+    /// racks): for one that comes or goes there is [`Scheduler::change_reach`].
+    fn reach_anew(&mut self, now: Instant, row: u32, key: SchedulerKey) {
+        let Some(ask) = self.attempts.get_mut(row).and_then(|attempt| attempt.asks.get_mut(&key)) else {
+            return;
+        };
+        let (number, size) = (ask.partition, ask.size.clone());
+        let mut before = core::mem::take(&mut ask.shapes);
+        let mut after = core::mem::take(&mut self.spare_shapes);
+        let mut reaches = core::mem::take(&mut self.reaches);
+        reaches.extend(ask.reaches());
+        after.extend(reaches.drain(..).map(|reach| self.hold_shape(now, number, &size, reach)));
+        self.reaches = reaches;
+        // Searched once for each of the others.
+        let mut sorted = core::mem::take(&mut self.sorted_shapes);
+        let sort = |sorted: &mut Vec<ShapeId>, shapes: &[ShapeId]| {
+            sorted.clear();
+            sorted.extend_from_slice(shapes);
+            sorted.sort_unstable();
+        };
+        sort(&mut sorted, &before);
+        for shape in after.iter().filter(|shape| sorted.binary_search(shape).is_err()) {
+            self.want(row, number, *shape, key, true);
+        }
+        sort(&mut sorted, &after);
+        for shape in &before {
+            if sorted.binary_search(shape).is_err() {
+                self.want(row, number, *shape, key, false);
+            }
+            self.partitions[usize::from(number)].shapes.release(*shape);
+        }
+        if let Some(ask) = self.attempts.get_mut(row).and_then(|attempt| attempt.asks.get_mut(&key)) {
+            ask.shapes = after;
+        }
+        before.clear();
+        (self.spare_shapes, self.sorted_shapes) = (before, sorted);
+    }
+
+    /// A host or rack is among the rows of a key now (`is_there`) or is not any more: its shape comes or goes, where the key
+    /// may be placed there now. The others stay as they are.
+    pub(super) fn change_reach(
+        &mut self,
+        now: Instant,
+        row: u32,
+        key: SchedulerKey,
+        reach: Reach,
+        is_there: bool,
+    ) {
+        let Some(ask) = self.attempts.get_mut(row).and_then(|attempt| attempt.asks.get_mut(&key)) else {
+            return;
+        };
+        let Some((stage, to_any)) = ask.reached else { return };
+        if stage == Stage::Node && !matches!(reach, Reach::Host(_)) {
+            return;
+        }
+        let (number, size) = (ask.partition, ask.size.clone());
+        if is_there {
+            let place = match reach {
+                Reach::Host(_) => 0,
+                Reach::Rack(_) | Reach::Any => ask.shapes.len() - usize::from(to_any && stage == Stage::Any),
+            };
+            let shape = self.hold_shape(now, number, &size, reach);
+            if let Some(ask) = self.attempts.get_mut(row).and_then(|attempt| attempt.asks.get_mut(&key)) {
+                ask.shapes.insert(place, shape);
+            }
+            self.want(row, number, shape, key, true);
+        } else if let Some(shape) = self.partitions[usize::from(number)].shapes.find(&size, reach)
+            && let Some(place) = ask.shapes.iter().position(|of| *of == shape)
+        {
+            ask.shapes.remove(place);
+            self.want(row, number, shape, key, false);
+            self.partitions[usize::from(number)].shapes.release(shape);
+        }
+    }
+
+    /// Holds a shape. A new one of a host without room is closed at once: of those that are open each is looked at with each
+    /// grant, and an ApplicationMaster may name hosts by the thousand.
+    fn hold_shape(&mut self, now: Instant, number: u16, size: &ResourceVector, reach: Reach) -> ShapeId {
+        let partition = &mut self.partitions[usize::from(number)];
+        let shape = partition.shapes.hold(now, size, reach);
+        let of = partition.shapes.get(shape);
+        if let Reach::Host(host) = reach
+            && of.is_open
+            && of.leaves.is_empty()
+        {
+            let nodes = self.nodes.on_host(host).iter().filter_map(|node| self.nodes.get(*node));
+            let mut here = nodes.filter(|node| node.partition == number);
+            if !here.any(|node| partition.has_room(shape, node.slot)) {
+                partition.set_open(now, &self.queues, shape, false);
+            }
+        }
+        shape
     }
 
     /// Drops a key with nothing outstanding anywhere.
@@ -304,9 +381,9 @@ impl Scheduler {
     /// Removes a key altogether.
     pub(super) fn remove_key(&mut self, now: Instant, row: u32, key: SchedulerKey) {
         self.set_count(now, row, key, 0);
-        let Some(ask) = self.attempts.get_mut(row).and_then(|attempt| attempt.asks.get_mut(&key)) else {
-            return;
-        };
+        let Some(attempt) = self.attempts.get_mut(row) else { return };
+        let Some(ask) = attempt.asks.get_mut(&key) else { return };
+        attempt.places -= ask.hosts.len() + ask.racks.len();
         for host in ask.hosts.drain(..) {
             self.hosts.release(host.name);
         }
@@ -450,21 +527,31 @@ impl Scheduler {
             ask.relax_locality = container.relaxed.to_any;
             (ask.waits_since, ask.shared_since) = (now, now);
         }
-        let put = |rows: &mut Vec<PlaceRow>, name: NameId| {
-            if let Some(place) = rows.iter_mut().find(|place| place.name == name) {
-                place.count += 1;
-                return false;
+        let put = |rows: &mut Vec<PlaceRow>, name: NameId| match place_of(rows, name) {
+            Ok(place) => {
+                rows[place].count = rows[place].count.saturating_add(1);
+                false
             }
-            rows.push(PlaceRow { name, count: 1, relax_locality: container.relaxed.to_rack });
-            true
+            Err(place) => {
+                let relax_locality = container.relaxed.to_rack;
+                rows.insert(place, PlaceRow { name, count: 1, relax_locality });
+                true
+            }
         };
-        if container.locality == Locality::NodeLocal && put(&mut ask.hosts, host) {
-            self.hosts.hold_again(host);
-        }
-        if container.locality <= Locality::RackLocal && put(&mut ask.racks, rack) {
-            self.racks.hold_again(rack);
-        }
         let count = ask.count.saturating_add(1);
+        let has_host = container.locality == Locality::NodeLocal && put(&mut ask.hosts, host);
+        let has_rack = container.locality <= Locality::RackLocal && put(&mut ask.racks, rack);
+        attempt.places += usize::from(has_host) + usize::from(has_rack);
+        if has_host {
+            self.hosts.hold_again(host);
+            self.change_reach(now, row, key, Reach::Host(host), true);
+        }
+        if has_rack {
+            self.racks.hold_again(rack);
+            if container.relaxed.to_rack {
+                self.change_reach(now, row, key, Reach::Rack(rack), true);
+            }
+        }
         self.set_count(now, row, key, count);
         self.refresh_key(now, row, key);
     }

@@ -1,7 +1,7 @@
 //! The scheduler as the ApplicationMasters' door uses it: the checks of asks and releases, and what is told back.
 //! Owns: the implementation of [`ResourceScheduler`]. Called by: the door; on the scheduler's thread.
 //! Does not: know sessions. Invariants: a refused row changes nothing; an attempt has at most [`Scheduler::ROWS_MAX`]
-//! keys and as many rows of hosts and racks per key.
+//! keys and as many rows of hosts and racks in all, and what one call adds when it is close to that.
 
 use heddle_wire::RejectCode;
 use heddle_wire::record::{ContainerId, NodeHandle};
@@ -19,8 +19,8 @@ use crate::engine::event::Usability;
 use crate::engine::time::Instant;
 
 impl Scheduler {
-    /// Most keys of an attempt, and most hosts and racks of a key. An ApplicationMaster that asks for each of its tasks
-    /// under a key of its own stays below; beyond, memory would be its to spend.
+    /// Most keys of an attempt, and most rows for hosts and racks of all of them together. An ApplicationMaster that asks for
+    /// each of its tasks under a key of its own stays below; beyond, memory would be its to spend.
     pub const ROWS_MAX: usize = 131_072;
 
     /// Most hosts and racks on an application's blacklist.
@@ -170,16 +170,13 @@ impl ResourceScheduler for Scheduler {
             }
         }
         self.partition_of_ask(attempt, ask)?;
-        let has_key = of.asks.get(&ask.key);
-        let is_full = match (has_key, ask.place) {
-            (None, _) => of.asks.len() >= Self::ROWS_MAX,
-            (Some(_), Place::Any) => false,
-            (Some(key), Place::Host(_)) => key.hosts.len() >= Self::ROWS_MAX,
-            (Some(key), Place::Rack(_)) => key.racks.len() >= Self::ROWS_MAX,
-        };
+        let is_full = ask.place != Place::Any && of.places >= Self::ROWS_MAX
+            || of.asks.len() >= Self::ROWS_MAX && !of.asks.contains_key(&ask.key);
         if is_full && ask.count > 0 {
             return Err(refuse(format!(
-                "asks: the attempt has {} keys or places of one key outstanding, accepted are at most as many",
+                "asks: {} keys are outstanding and {} hosts and racks named, accepted are at most {} of each",
+                of.asks.len(),
+                of.places,
                 Self::ROWS_MAX
             )));
         }
@@ -237,6 +234,32 @@ impl ResourceScheduler for Scheduler {
     fn outstanding(&self, attempt: Attempt, key: SchedulerKey) -> u32 {
         let of = self.attempts.by_handle(attempt);
         of.and_then(|of| of.asks.get(&key)).map_or(0, |ask| ask.count)
+    }
+
+    fn check_blacklist(&self, attempt: Attempt, additions: &[&str]) -> Result<(), Refusal> {
+        let Some(of) = self.attempts.by_handle(attempt) else { return Ok(()) };
+        let hosts = &of.blacklist.hosts;
+        if hosts.len() + additions.len() <= Self::BLACKLIST_MAX {
+            return Ok(());
+        }
+        let is_there = |name: &str| self.hosts.find(name).is_some_and(|host| hosts.contains(&host));
+        let count = additions.iter().filter(|name| !is_there(name)).count();
+        if hosts.len() + count <= Self::BLACKLIST_MAX {
+            return Ok(());
+        }
+        Err(Refusal {
+            code: RejectCode::InvalidResourceBlacklistRequest,
+            message: format!(
+                "blacklist_additions names {count} hosts and racks that are not on the blacklist, which has {}, accepted \
+                 are {} in all",
+                hosts.len(),
+                Self::BLACKLIST_MAX
+            ),
+        })
+    }
+
+    fn has_container(&self, attempt: Attempt, container_id: &ContainerId) -> bool {
+        self.container_of(attempt, container_id).is_some()
     }
 
     fn check_release(&self, attempt: Attempt, container_id: &ContainerId) -> Result<(), Refusal> {

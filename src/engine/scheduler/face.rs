@@ -215,6 +215,17 @@ pub trait ResourceScheduler {
     /// Outstanding containers of a key at `Any`.
     fn outstanding(&self, attempt: Attempt, key: SchedulerKey) -> u32;
 
+    /// Checks what is to go onto the blacklist.
+    ///
+    /// # Errors
+    /// More than is kept for an application.
+    fn check_blacklist(&self, _attempt: Attempt, _additions: &[&str]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Whether a container lives and is the attempt's application's.
+    fn has_container(&self, attempt: Attempt, container_id: &ContainerId) -> bool;
+
     /// Checks a release.
     ///
     /// # Errors

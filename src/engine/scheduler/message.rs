@@ -170,6 +170,8 @@ pub struct AddApplication {
     pub node_label_expression: Option<Box<str>>,
     /// When it was submitted, milliseconds since 1970.
     pub submit_time_ms: u64,
+    /// Label its AM container is asked for in; `None` = the queue's default, or unmanaged.
+    pub am_node_label: Option<Box<str>>,
 }
 
 /// See [`SchedulerCommand::AddAttempt`].

@@ -96,6 +96,8 @@ pub struct Scheduler {
     reaches: Vec<shape::Reach>,
     /// Reused: the shapes of an ask.
     spare_shapes: Vec<shape::ShapeId>,
+    /// Reused: the same, sorted.
+    sorted_shapes: Vec<shape::ShapeId>,
     /// The partition whose turn is first in the next step.
     first_turn: usize,
 }
@@ -143,6 +145,7 @@ impl Scheduler {
             spare_asks: Vec::new(),
             reaches: Vec::new(),
             spare_shapes: Vec::new(),
+            sorted_shapes: Vec::new(),
             first_turn: 0,
             settings,
         }

@@ -386,14 +386,15 @@ impl Scheduler {
         let relaxed = ask.relaxed(node.rack);
         let size = ask.size.clone();
         let is_am = ask.is_am;
+        let mut emptied = Vec::new();
         if has_places {
-            let mut emptied = Vec::new();
             ask.take(locality, node.host, node.rack, &mut emptied);
-            for (is_host, name) in emptied {
-                if is_host {
-                    self.hosts.release(name);
+            attempt.places -= emptied.len();
+            for (is_host, name) in &emptied {
+                if *is_host {
+                    self.hosts.release(*name);
                 } else {
-                    self.racks.release(name);
+                    self.racks.release(*name);
                 }
             }
             let resets = match locality {
@@ -475,6 +476,12 @@ impl Scheduler {
                 && let Some(ask) = attempt.asks.get_mut(&candidate.key)
             {
                 ask.shared_since = now;
+            }
+        }
+        if after > 0 {
+            for (is_host, name) in emptied {
+                let reach = if is_host { Reach::Host(name) } else { Reach::Rack(name) };
+                self.change_reach(now, candidate.row, candidate.key, reach, false);
             }
         }
         if after == 0 || has_places || (charged == number && is_guest) {

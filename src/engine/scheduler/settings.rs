@@ -99,9 +99,9 @@ pub struct QueueTree {
     /// Highest priority of an application (`yarn.cluster.max-application-priority`). The application manager's: it settles
     /// every priority and has this refreshed by itself; the scheduler does not read it.
     pub max_application_priority: i32,
-    /// Whether ACLs are enforced (`yarn.acl.enable`).
+    /// Whether ACLs of queues and applications are enforced (`yarn.acl.enable`).
     pub acl_enabled: bool,
-    /// Administrators of the cluster (`yarn.admin.acl`).
+    /// Administrators of the cluster (`yarn.admin.acl`); enforced in any case.
     pub admin_acl: Acl,
 }
 

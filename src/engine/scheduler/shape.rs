@@ -232,6 +232,11 @@ impl Shapes {
         }
     }
 
+    /// The shape of a size and a reach, where somebody holds it.
+    pub(super) fn find(&self, size: &ResourceVector, reach: Reach) -> Option<ShapeId> {
+        self.index.get(&(reach, BySize(size.clone()))).copied()
+    }
+
     /// A shape.
     #[inline]
     pub(super) fn get(&self, id: ShapeId) -> &Shape {

@@ -87,6 +87,7 @@ fn admit(books: &mut Books, number: u32, queue: &str, user: &str) {
         priority: 0,
         node_label_expression: None,
         submit_time_ms: 0,
+        am_node_label: None,
     })));
     let (application_id, queue) = (application(number), queue.into());
     books.said(&ApplicationEvent::Accepted { application_id, queue });

@@ -50,7 +50,7 @@ pub struct ApplicationResourceUsageReport {
 pub struct ApplicationReport {
     /// Identity.
     pub application_id: ApplicationId,
-    /// Its attempt; `None` before the first.
+    /// Its attempt; `None` before the first, and for one who may not see the application.
     pub current_application_attempt_id: Option<ApplicationAttemptId>,
     /// Who submitted it.
     pub user: String,
