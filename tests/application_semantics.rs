@@ -13,6 +13,8 @@ mod changes;
 mod client;
 #[path = "application_semantics/ended.rs"]
 mod ended;
+#[path = "application_semantics/hostile.rs"]
+mod hostile;
 #[path = "application_semantics/lifecycle.rs"]
 mod lifecycle;
 #[path = "application_semantics/random.rs"]

@@ -6,6 +6,7 @@
 
 mod blacklist;
 mod cluster;
+mod extremes;
 mod faults;
 mod labels;
 mod lifecycle;
