@@ -121,6 +121,34 @@ fn a_resourcemanager_that_cannot_start_says_why() {
     check(dir, "replay none", 3);
 }
 
+/// It told the queues of no file at all as those of a file that was not there.
+#[test]
+fn a_queue_file_that_cannot_be_read_means_no_queues() {
+    let dir = directory();
+    let dir = dir.path();
+    let (stdout, stderr) = check(dir, "queue validate none.xml", 1);
+    assert!(!stdout.contains("root") && stdout.contains("cannot read none.xml"), "{stdout}");
+    assert!(stderr.contains("1 error"), "{stderr}");
+    let (stdout, _) = check(dir, "queue validate none.xml -o json", 1);
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&json["is_valid"], &json["queues"]), (&false.into(), &serde_json::json!([])));
+}
+
+#[test]
+fn what_is_no_number_is_told_which_are_accepted() {
+    let dir = directory();
+    let dir = dir.path();
+    for (line, accepted) in [
+        ("node decommission n1 --graceful --timeout x", "-1 to 2147483647"),
+        ("application lifetime application_1_0001 10m", "1 to 18446744073709551615"),
+        ("node list --answer-timeout 4000", "1 to 3600"),
+        ("pki issue node n1 --days 9999", "1 to 3652"),
+    ] {
+        let (_, stderr) = check(dir, line, 2);
+        assert!(stderr.contains(&format!("accepted is a whole number from {accepted}")), "{stderr}");
+    }
+}
+
 #[test]
 fn nobody_there_is_told_as_such() {
     let dir = directory();
@@ -130,9 +158,13 @@ fn nobody_there_is_told_as_such() {
     let address = socket.local_addr().unwrap();
     let (_, stderr) = check(dir, &format!("node list --rm-address {address} --answer-timeout 1"), 5);
     assert!(stderr.contains("no ResourceManager answers"), "{stderr}");
-    let (stdout, stderr) = check(dir, "node list --rm-address no-port -o json", 5);
-    let error: serde_json::Value = serde_json::from_str(&stderr).unwrap();
-    assert_eq!((stdout.as_str(), &error["error"]["kind"]), ("", &"unreachable".into()));
+    // Under a name that does not exist there is nobody; a text that is no address is a slip of whoever typed it.
+    for (address, kind, code) in [("nobody.invalid:8031", "unreachable", 5), ("no-port", "usage", 2)] {
+        let (stdout, stderr) = check(dir, &format!("node list --rm-address {address} -o json"), code);
+        let error: serde_json::Value = serde_json::from_str(&stderr).unwrap();
+        assert_eq!((stdout.as_str(), &error["error"]["kind"]), ("", &kind.into()), "{stderr}");
+        assert!(stderr.contains(address), "{stderr}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! How simulated peers count: sums that every thread keeps of its own, and what they were refused with.
-//! Owns: [`counters!`], by which a struct of sums is declared together with its merge, and [`Refusals`].
+//! Owns: the macro `counters!`, by which a struct of sums is declared together with its merge, and [`Refusals`].
 //! Called by: the fleet, the ApplicationMasters and the clients (count), the driver (adds up threads), reports.
 //! Does not: judge. Thread: any. Invariants: every sum of a struct is in its merge; sums only grow; texts are few and short.
 

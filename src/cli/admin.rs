@@ -8,9 +8,11 @@ use heddle_wire::record::{NodeId, NodeIdToLabels, NodeLabel, Resource};
 use serde_json::{Value, json};
 
 use super::application::{Common, with_client};
-use super::error::CliError;
+use super::error::{CliError, Exit};
 use super::node::node_id;
+use super::number::whole;
 use super::output::{self, Format};
+use crate::client::ClientError;
 
 /// `heddle label …`
 #[derive(Debug, Subcommand)]
@@ -34,6 +36,8 @@ pub(super) enum AdminCommand {
     RefreshAdminAcls(PlainArgs),
     /// Read again who is in which group.
     RefreshGroups(PlainArgs),
+    /// Read again what the highest priority of an application is.
+    RefreshMaxPriority(PlainArgs),
     /// The groups of a user, as the ResourceManager knows them.
     Groups(GroupsArgs),
     /// Change what a node offers.
@@ -96,10 +100,10 @@ pub(super) struct UpdateNodeArgs {
     #[arg(value_parser = node_id)]
     node: NodeId,
     /// Memory, MiB.
-    #[arg(long, value_name = "MIB")]
+    #[arg(long, value_parser = whole(0..=u64::MAX), value_name = "MIB")]
     memory: u64,
     /// Virtual cores.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_parser = whole(0..=u32::MAX), value_name = "COUNT")]
     vcores: u32,
     #[command(flatten)]
     common: Common,
@@ -123,9 +127,10 @@ impl LabelCommand {
 impl AdminCommand {
     const fn common(&self) -> &Common {
         match self {
-            Self::RefreshQueues(args) | Self::RefreshAdminAcls(args) | Self::RefreshGroups(args) => {
-                &args.common
-            }
+            Self::RefreshQueues(args)
+            | Self::RefreshAdminAcls(args)
+            | Self::RefreshGroups(args)
+            | Self::RefreshMaxPriority(args) => &args.common,
             Self::Groups(args) => &args.common,
             Self::UpdateNode(args) => &args.common,
         }
@@ -183,17 +188,23 @@ pub(super) fn run_label(command: LabelCommand) -> Result<(), CliError> {
             tell(common, &format!("{} added", labels(added)), &json!({ "added_labels": added }))
         }
         LabelCommand::Remove(args) => {
-            let removed = client.remove_node_labels(args.labels.clone()).await?;
+            let removed =
+                client.remove_node_labels(args.labels.clone()).await.map_err(|it| named(it, LABELS))?;
             tell(common, &format!("{} removed", labels(removed)), &json!({ "removed_labels": removed }))
         }
         LabelCommand::Set(args) => {
-            let affected =
-                client.replace_labels_on_nodes(args.nodes.clone(), args.fail_on_unknown_nodes).await?;
-            tell(
-                common,
-                &format!("labels changed on {}", nodes(affected)),
-                &json!({ "affected_nodes": affected }),
-            )
+            let affected = client
+                .replace_labels_on_nodes(args.nodes.clone(), args.fail_on_unknown_nodes)
+                .await
+                .map_err(|it| named(it, LABELS))?;
+            // A name that is mistyped looks like a node that is still to come.
+            let rest = if (affected as usize) < args.nodes.len() {
+                "; a node that is not there gets its label when it registers"
+            } else {
+                ""
+            };
+            let text = format!("labels changed on {}{rest}", nodes(affected));
+            tell(common, &text, &json!({ "affected_nodes": affected }))
         }
     })
 }
@@ -228,6 +239,11 @@ pub(super) fn run(command: AdminCommand) -> Result<(), CliError> {
             client.refresh_groups().await?;
             tell(common, "groups read again", &json!({ "done": true }))
         }
+        AdminCommand::RefreshMaxPriority(_) => {
+            let priority = client.refresh_cluster_max_priority().await?;
+            let text = format!("priorities of applications are at most {priority}");
+            tell(common, &text, &json!({ "cluster_max_priority": priority }))
+        }
         AdminCommand::Groups(args) => {
             let groups = client.groups_for_user(&args.user).await?;
             let text = output::plain(&format!("{} : {}", args.user, groups.join(" ")));
@@ -239,10 +255,20 @@ pub(super) fn run(command: AdminCommand) -> Result<(), CliError> {
                 capability: Resource::new(args.memory, args.vcores),
                 over_commit_timeout_ms: None,
             };
-            let affected = client.update_node_resource(vec![node]).await?;
+            let affected = client.update_node_resource(vec![node]).await.map_err(|it| named(it, NODES))?;
             tell(common, &format!("{} changed", nodes(affected)), &json!({ "affected_nodes": affected }))
         }
     })
+}
+
+const LABELS: &str = "`heddle label list` shows every label, `heddle node list --all` every node";
+
+const NODES: &str = "`heddle node list --all` shows every node";
+
+/// An error of a name that is not known says where the names are.
+fn named(error: ClientError, hint: &str) -> CliError {
+    let error = CliError::from(error);
+    if error.exit == Exit::NotFound && error.hint.is_none() { error.with_hint(hint) } else { error }
 }
 
 fn labels(count: impl Into<u64>) -> String {

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::connection::ConnectionArgs;
 use super::error::{CliError, Exit};
+use super::number::whole;
 use super::output::{self, Format};
 use crate::client::ApplicationClient;
 
@@ -117,7 +118,7 @@ pub(super) struct ExplainArgs {
     #[arg(value_name = "APPLICATION_ID")]
     id: ApplicationId,
     /// Most asks shown one by one; all are in the summary.
-    #[arg(long, default_value_t = 20, value_name = "COUNT")]
+    #[arg(long, default_value_t = 20, value_parser = whole(0..=u32::MAX), value_name = "COUNT")]
     limit: u32,
     #[command(flatten)]
     common: Common,
@@ -139,16 +140,16 @@ pub(super) struct SubmitArgs {
     #[arg(long, value_delimiter = ',', value_name = "TAG,…")]
     tags: Vec<String>,
     /// Priority; higher is more important [default: the queue's].
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = whole(i32::MIN..=i32::MAX))]
     priority: Option<i32>,
     /// Memory of the ApplicationMaster, MiB.
-    #[arg(long, default_value_t = 1_024, value_name = "MIB")]
+    #[arg(long, default_value_t = 1_024, value_parser = whole(0..=u64::MAX), value_name = "MIB")]
     am_memory: u64,
     /// Virtual cores of the ApplicationMaster.
-    #[arg(long, default_value_t = 1, value_name = "COUNT")]
+    #[arg(long, default_value_t = 1, value_parser = whole(0..=u32::MAX), value_name = "COUNT")]
     am_vcores: u32,
     /// Most attempts [default: as the ResourceManager is configured].
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "COUNT")]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = whole(0..=u32::MAX), value_name = "COUNT")]
     max_attempts: u32,
     /// Label of containers that name none.
     #[arg(long, value_name = "LABEL")]
@@ -199,7 +200,7 @@ pub(super) struct PriorityArgs {
     #[arg(value_name = "APPLICATION_ID")]
     id: ApplicationId,
     /// Higher is more important.
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_negative_numbers = true, value_parser = whole(i32::MIN..=i32::MAX))]
     priority: i32,
     #[command(flatten)]
     common: Common,
@@ -212,7 +213,7 @@ pub(super) struct LifetimeArgs {
     #[arg(value_name = "APPLICATION_ID")]
     id: ApplicationId,
     /// Seconds from now.
-    #[arg(value_parser = clap::value_parser!(u64).range(1..), value_name = "SECONDS")]
+    #[arg(value_parser = whole(1..=u64::MAX), value_name = "SECONDS")]
     seconds: u64,
     #[command(flatten)]
     common: Common,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::error::{CliError, Exit};
+use super::number::whole;
 use crate::client::{AdminClient, ApplicationClient, ClientOptions};
 use crate::pki::{CA_CERTIFICATE_FILE, Identity, Role};
 
@@ -32,7 +33,7 @@ pub(super) struct ConnectionArgs {
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Longest wait for the connection and for each answer, seconds.
-    #[arg(long, env = "HEDDLE_TIMEOUT_S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
+    #[arg(long, env = "HEDDLE_TIMEOUT_S", default_value_t = 10, value_parser = whole(1..=3_600_u64), value_name = "SECONDS")]
     answer_timeout: u64,
 }
 
@@ -67,13 +68,17 @@ impl ConnectionArgs {
 
     fn address(&self) -> Result<SocketAddr, CliError> {
         let text = &self.rm_address;
-        let wrong = |reason: String| {
-            CliError::new(
-                Exit::Unreachable,
-                format!("--rm-address is {text:?}, accepted is HOST:PORT: {reason}"),
-            )
+        let is_host_and_port = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
+        if !text.rsplit_once(':').is_some_and(is_host_and_port) {
+            let text =
+                format!("--rm-address is {text:?}, accepted is HOST:PORT, for example rm.example:8031");
+            return Err(CliError::new(Exit::Usage, text));
+        }
+        let no_address = |reason: String| {
+            let text = format!("--rm-address is {text:?}, and its host has no address: {reason}");
+            CliError::new(Exit::Unreachable, text)
         };
-        let mut found = text.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
-        found.next().ok_or_else(|| wrong("the name has no address".to_owned()))
+        let mut found = text.to_socket_addrs().map_err(|error| no_address(error.to_string()))?;
+        found.next().ok_or_else(|| no_address("the name is known without any".to_owned()))
     }
 }

@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod log;
 mod node;
+mod number;
 mod output;
 mod pki;
 mod queue;

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::connection::ConnectionArgs;
 use super::error::{CliError, Exit};
+use super::number::whole;
 use super::output::{self, Format};
 use crate::client::{AdminClient, Deadline};
 
@@ -79,7 +80,7 @@ struct Leaving {
     forceful: bool,
     /// Seconds a graceful decommission may take, -1 = for ever [default: as the ResourceManager is configured].
     #[arg(long, requires = "graceful", value_name = "SECONDS", allow_negative_numbers = true,
-          value_parser = clap::value_parser!(i32).range(-1..))]
+          value_parser = whole(-1..=i32::MAX))]
     timeout: Option<i32>,
 }
 

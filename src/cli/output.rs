@@ -59,6 +59,11 @@ pub(super) fn lines(table: &Table) -> String {
     table.trim_fmt()
 }
 
+/// The number as it was written, not the `f32` next to it: 0.1 and not 0.10000000149….
+pub(super) fn as_written(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or_default()
+}
+
 /// A text that somebody else wrote, safe for a terminal: control characters (escape sequences among them) become `?`.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|char| if char.is_control() && char != '\t' { '?' } else { char }).collect()

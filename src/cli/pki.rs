@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::error::CliError;
+use super::number::whole;
 use super::output;
-use crate::pki::{Authority, LEAF_VALIDITY_DAYS, Role, SavedFiles};
+use crate::pki::{Authority, LEAF_VALIDITY_DAYS, LEAF_VALIDITY_DAYS_MAX, Role, SavedFiles};
 
 /// Name of the identities that `init` issues besides the authority.
 const FIRST_RESOURCEMANAGER: &str = "rm1";
@@ -51,7 +52,7 @@ pub(super) struct IssueArgs {
     #[arg(long)]
     out: Option<PathBuf>,
     /// Days it is valid.
-    #[arg(long, default_value_t = LEAF_VALIDITY_DAYS)]
+    #[arg(long, default_value_t = LEAF_VALIDITY_DAYS, value_parser = whole(1..=LEAF_VALIDITY_DAYS_MAX))]
     days: u32,
 }
 

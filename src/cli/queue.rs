@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::error::{CliError, Exit};
+use super::number::whole;
 use super::output::{self, Format};
 use crate::config::{ConfigSources, ConfigWarning, QueueReading, RmConfig};
 use crate::engine::scheduler::capacity::{CapacityRules, EffectiveCapacity};
@@ -41,10 +42,10 @@ pub(super) struct ValidateArgs {
     #[arg(long, value_name = "FILE")]
     yarn_site: Option<PathBuf>,
     /// Memory of the cluster, MiB: shows guarantees and bounds as amounts.
-    #[arg(long, value_name = "MB", requires = "vcores")]
+    #[arg(long, value_name = "MIB", value_parser = whole(0..=u64::MAX), requires = "vcores")]
     memory: Option<u64>,
     /// Virtual cores of the cluster.
-    #[arg(long, value_name = "COUNT", requires = "memory")]
+    #[arg(long, value_name = "COUNT", value_parser = whole(0..=u64::MAX), requires = "memory")]
     vcores: Option<u64>,
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t)]
@@ -180,7 +181,9 @@ impl<'a> Report<'a> {
 
     fn text(&self) -> String {
         let mut text = String::new();
-        for (partition, effective) in &self.effective {
+        // Of a file that could not be read there are no queues to show, whatever those of no file are.
+        let shown = if self.reading.is_read { Some(&self.effective) } else { None };
+        for (partition, effective) in shown.into_iter().flatten() {
             if !partition.is_empty() {
                 text.push_str(&format!("\n\nLabel {}\n", output::plain(partition)));
             }
@@ -193,10 +196,11 @@ impl<'a> Report<'a> {
             }
         }
         if !self.reading.warnings.is_empty() {
+            text.truncate(text.trim_end().len());
             text.push_str("\n\nWarnings\n");
             text.push_str(&warnings(&self.reading.warnings));
         }
-        text.trim_end().to_owned()
+        text.trim().to_owned()
     }
 
     fn table(&self, partition: &str, effective: &[EffectiveCapacity]) -> String {
@@ -233,7 +237,7 @@ impl<'a> Report<'a> {
                 row.push(number(applications.map(|(_, of_user)| of_user)));
                 row.push(if queue.is_leaf { user_limit(queue) } else { String::new() });
                 row.push(share.filter(|_| queue.is_leaf).map_or_else(String::new, |share| {
-                    percent(as_written(share.maximum_am_resource_percent))
+                    percent(output::as_written(share.maximum_am_resource_percent))
                 }));
                 row.push(order(queue).to_owned());
             }
@@ -244,7 +248,8 @@ impl<'a> Report<'a> {
 
     fn json(&self, file: &Path) -> Value {
         let types = &self.settings.resource_types;
-        let queues = self.tree().queues.iter().enumerate().map(|(index, queue)| {
+        let shown = if self.reading.is_read { &*self.tree().queues } else { &[] };
+        let queues = shown.iter().enumerate().map(|(index, queue)| {
             let partitions = queue.capacities.iter().map(|(label, share)| {
                 let effective = self.effective.get(&**label).and_then(|all| all.get(index));
                 let of = |is_known: bool, share: Option<f64>| share.filter(|_| is_known);
@@ -260,7 +265,7 @@ impl<'a> Report<'a> {
                         of(self.is_bound_known(index, label), effective.map(|one| one.absolute_maximum_capacity)),
                     "guaranteed": amount(effective.map(|one| &one.effective_min)),
                     "maximum": amount(effective.map(|one| &one.effective_max)),
-                    "maximum_am_resource_percent": as_written(share.maximum_am_resource_percent),
+                    "maximum_am_resource_percent": output::as_written(share.maximum_am_resource_percent),
                 });
                 (label.to_string(), value)
             });
@@ -273,8 +278,8 @@ impl<'a> Report<'a> {
                 "accessible_node_labels": queue.accessible_node_labels,
                 "maximum_applications": applications.map(|(most, _)| most),
                 "maximum_applications_per_user": applications.map(|(_, of_user)| of_user),
-                "minimum_user_limit_percent": as_written(queue.minimum_user_limit_percent),
-                "user_limit_factor": queue.user_limit_factor.map(as_written),
+                "minimum_user_limit_percent": output::as_written(queue.minimum_user_limit_percent),
+                "user_limit_factor": queue.user_limit_factor.map(output::as_written),
                 "ordering_policy": order(queue),
                 "priority": queue.priority,
             })
@@ -349,11 +354,6 @@ fn amounts(vector: &ResourceVector, types: &ResourceTypes, calculator: Calculato
 fn json_amounts(vector: &ResourceVector, types: &ResourceTypes) -> Value {
     let amounts = types.types().iter().enumerate();
     Value::Object(amounts.map(|(index, kind)| (kind.name.to_string(), json!(vector.get(index)))).collect())
-}
-
-/// The number of the file, not the `f32` next to it: 0.1 and not 0.10000000149….
-fn as_written(number: f32) -> f64 {
-    number.to_string().parse().unwrap_or_default()
 }
 
 /// A share as a percentage of at most 2 places.

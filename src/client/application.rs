@@ -9,10 +9,10 @@ use heddle_wire::Opcode;
 use heddle_wire::administration::{
     AddToClusterNodeLabelsRequest, AddToClusterNodeLabelsResponse, GetGroupsForUserRequest,
     GetGroupsForUserResponse, NodeResource, RefreshAdminAclsRequest, RefreshAdminAclsResponse,
-    RefreshQueuesRequest, RefreshQueuesResponse, RefreshUserToGroupsMappingsRequest,
-    RefreshUserToGroupsMappingsResponse, RemoveFromClusterNodeLabelsRequest,
-    RemoveFromClusterNodeLabelsResponse, ReplaceLabelsOnNodesRequest, ReplaceLabelsOnNodesResponse,
-    UpdateNodeResourceRequest, UpdateNodeResourceResponse,
+    RefreshClusterMaxPriorityRequest, RefreshClusterMaxPriorityResponse, RefreshQueuesRequest,
+    RefreshQueuesResponse, RefreshUserToGroupsMappingsRequest, RefreshUserToGroupsMappingsResponse,
+    RemoveFromClusterNodeLabelsRequest, RemoveFromClusterNodeLabelsResponse, ReplaceLabelsOnNodesRequest,
+    ReplaceLabelsOnNodesResponse, UpdateNodeResourceRequest, UpdateNodeResourceResponse,
 };
 use heddle_wire::application_client::{
     ExplainApplicationRequest, ExplainApplicationResponse, FailApplicationAttemptRequest,
@@ -347,6 +347,16 @@ impl ApplicationClient {
     pub async fn refresh_admin_acls(&mut self) -> Result<(), ClientError> {
         let RefreshAdminAclsResponse {} = self.rpc.call(0, &RefreshAdminAclsRequest {}).await?;
         Ok(())
+    }
+
+    /// Has the ResourceManager read the highest priority of an application again. Gives the one in force.
+    ///
+    /// # Errors
+    /// A failed or refused call.
+    pub async fn refresh_cluster_max_priority(&mut self) -> Result<i32, ClientError> {
+        let response: RefreshClusterMaxPriorityResponse =
+            self.rpc.call(0, &RefreshClusterMaxPriorityRequest {}).await?;
+        Ok(response.cluster_max_priority)
     }
 
     /// Has the ResourceManager read who is in which group again.

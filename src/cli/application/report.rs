@@ -280,7 +280,7 @@ pub(super) fn json(report: &ApplicationReport) -> Value {
         "priority": report.priority,
         "state": state(report.state),
         "final_status": final_status(report.final_application_status),
-        "progress": report.progress,
+        "progress": output::as_written(report.progress),
         "host": report.host,
         "rpc_port": report.rpc_port,
         "tracking_url": report.original_tracking_url,
@@ -297,8 +297,8 @@ pub(super) fn json(report: &ApplicationReport) -> Value {
             "used": resource_json(&usage.used_resources),
             "reserved": resource_json(&usage.reserved_resources),
             "needed": resource_json(&usage.needed_resources),
-            "queue_usage_percent": usage.queue_usage_percentage,
-            "cluster_usage_percent": usage.cluster_usage_percentage,
+            "queue_usage_percent": output::as_written(usage.queue_usage_percentage),
+            "cluster_usage_percent": output::as_written(usage.cluster_usage_percentage),
             "resource_seconds": seconds(&usage.resource_seconds),
             "preempted_resource_seconds": seconds(&usage.preempted_resource_seconds),
         })),
@@ -419,11 +419,19 @@ pub(super) fn explanation(explanation: &ExplainApplicationResponse) -> String {
         state(explanation.state),
         plain(&explanation.queue)
     );
+    let ended = [YarnApplicationState::Finished, YarnApplicationState::Failed, YarnApplicationState::Killed];
+    if ended.contains(&explanation.state) {
+        text.push_str("\nIt has ended: nothing waits.");
+        return text;
+    }
     if let Some(reason) = &explanation.application_reason {
         text.push_str(&format!("\nThe application waits: {}", plain(reason)));
     }
     if explanation.summary.is_empty() {
         text.push_str("\nNothing it asked for is waiting.");
+        if explanation.state == YarnApplicationState::Accepted && explanation.application_reason.is_none() {
+            text.push_str(" Its ApplicationMaster has not registered yet.");
+        }
         return text;
     }
     let mut summary = output::table(&["Reason", "Asks", "Containers"]);

@@ -30,9 +30,20 @@ pub(super) fn list(nodes: &[NodeReport], show_details: bool) -> String {
         });
         return format!("{total}\n{}", output::lines(&table));
     }
-    let mut text = format!("{total}\n{}", headings.join("\t"));
-    for node in nodes {
-        text.push_str(&format!("\n{}\nDetailed Node Information :", row(node).join("\t")));
+    let rows: Vec<[String; 4]> = nodes.iter().map(row).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([headings[column].len()]).max().unwrap_or(0)
+    };
+    let widths = [width(0), width(1), width(2), width(3)];
+    let line = |[id, state, http, containers]: [&str; 4]| {
+        let [ids, states, https, counts] = widths;
+        format!("\n{id:<ids$}  {state:<states$}  {http:<https$}  {containers:>counts$}")
+    };
+    let mut text = total + &line(headings);
+    for (node, row) in nodes.iter().zip(&rows) {
+        text.push_str(&line(row.each_ref().map(String::as_str)));
+        text.push_str("\nDetailed Node Information :");
         for (name, value) in details(node) {
             text.push_str(&format!("\n\t{name} : {}", plain(&value)));
         }
@@ -225,7 +236,12 @@ mod tests {
     #[test]
     fn details_follow_each_line() {
         let text = list(&[node(), node()], true);
-        assert!(text.starts_with("Total Nodes:2\nNode-Id\tNode-State\t"), "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        let state = lines[1].find("Node-State").expect("a column");
+        assert_eq!(
+            (lines[0], lines[1].len(), lines[2].find("RUNNING")),
+            ("Total Nodes:2", lines[2].len(), Some(state))
+        );
         assert_eq!(text.matches("Configured Resources : <memory:8192, vCores:8, yarn.io/gpu:2>").count(), 2);
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::error::{CliError, Exit};
-use crate::cli::output::{self, Format, plain};
+use crate::cli::output::{self, Format, as_written, plain};
 
 /// Options of both.
 #[derive(Debug, Args)]
@@ -102,6 +102,11 @@ fn percent(share: f32) -> String {
     format!("{:.2}%", share * 100.0)
 }
 
+/// Queues by percentage and amount have none.
+fn weight(queue: &QueueInfo) -> String {
+    if queue.weight < 0.0 { "-".to_owned() } else { format!("{:.2}", queue.weight) }
+}
+
 /// `<memory:8192, vCores:8, yarn.io/gpu:2>`, as YARN writes it.
 fn resource(resource: &Resource) -> String {
     let extended =
@@ -128,7 +133,6 @@ fn list_text(queues: &[QueueInfo]) -> String {
         "Waiting",
     ]);
     for queue in queues {
-        let weight = if queue.weight < 0.0 { "-".to_owned() } else { format!("{:.2}", queue.weight) };
         let statistics = &queue.statistics;
         table.add_row(vec![
             plain(&queue.queue_path),
@@ -136,7 +140,7 @@ fn list_text(queues: &[QueueInfo]) -> String {
             percent(queue.capacity),
             percent(queue.current_capacity),
             percent(queue.maximum_capacity),
-            weight,
+            weight(queue),
             statistics.applications_running.to_string(),
             statistics.applications_pending.to_string(),
             statistics.allocated_containers.to_string(),
@@ -164,7 +168,7 @@ fn status_text(queue: &QueueInfo) -> String {
         ("Capacity", percent(queue.capacity)),
         ("Current Capacity", percent(queue.current_capacity)),
         ("Maximum Capacity", percent(queue.maximum_capacity)),
-        ("Weight", format!("{:.2}", queue.weight)),
+        ("Weight", weight(queue)),
         ("Maximum Parallel Apps", parallel),
         ("Maximum Applications", queue.max_applications.to_string()),
         ("Ordering Policy", plain(&queue.ordering_policy)),
@@ -232,12 +236,12 @@ fn queue_json(queue: &QueueInfo) -> Value {
         .map(|of| {
             json!({
                 "partition": of.partition_name,
-                "capacity": of.capacity,
-                "absolute_capacity": of.absolute_capacity,
-                "maximum_capacity": of.max_capacity,
-                "absolute_maximum_capacity": of.absolute_max_capacity,
-                "absolute_used_capacity": of.absolute_used_capacity,
-                "maximum_am_share": of.max_am_share,
+                "capacity": as_written(of.capacity),
+                "absolute_capacity": as_written(of.absolute_capacity),
+                "maximum_capacity": as_written(of.max_capacity),
+                "absolute_maximum_capacity": as_written(of.absolute_max_capacity),
+                "absolute_used_capacity": as_written(of.absolute_used_capacity),
+                "maximum_am_share": as_written(of.max_am_share),
                 "guaranteed": resource_json(&of.effective_min_capacity),
                 "maximum": resource_json(&of.effective_max_capacity),
                 "used": resource_json(&of.used),
@@ -252,18 +256,18 @@ fn queue_json(queue: &QueueInfo) -> Value {
         "queue_path": queue.queue_path,
         "is_leaf": queue.is_leaf,
         "state": state(queue.state),
-        "capacity": queue.capacity,
-        "maximum_capacity": queue.maximum_capacity,
-        "current_capacity": queue.current_capacity,
-        "weight": queue.weight,
+        "capacity": as_written(queue.capacity),
+        "maximum_capacity": as_written(queue.maximum_capacity),
+        "current_capacity": as_written(queue.current_capacity),
+        "weight": as_written(queue.weight),
         "accessible_node_labels": queue.accessible_node_labels,
         "default_node_label_expression": queue.default_node_label_expression,
         "ordering_policy": queue.ordering_policy,
         "priority": queue.priority,
         "max_applications": queue.max_applications,
         "max_parallel_applications": queue.max_parallel_applications,
-        "minimum_user_limit_percent": queue.minimum_user_limit_percent,
-        "user_limit_factor": queue.user_limit_factor,
+        "minimum_user_limit_percent": as_written(queue.minimum_user_limit_percent),
+        "user_limit_factor": as_written(queue.user_limit_factor),
         "applications_submitted": statistics.applications_submitted,
         "applications_running": statistics.applications_running,
         "applications_pending": statistics.applications_pending,
@@ -323,6 +327,7 @@ mod tests {
             "\tState : DRAINING",
             "\tCapacity : 40.00%",
             "\tCurrent Capacity : 125.00%",
+            "\tWeight : -",
             "\tMaximum Parallel Apps : unlimited",
             "\tDefault Node Label expression : <DEFAULT_PARTITION>",
             "\tSubmitted Applications : 9",
@@ -345,6 +350,9 @@ mod tests {
             text.lines().filter(|line| line.contains("root.etl") && line.contains("40.00%")).count(),
             2
         );
-        assert_eq!(queue_json(&queue())["partitions"][0]["guaranteed"]["memory_mb"], 4_096);
+        let json = queue_json(&queue());
+        assert_eq!(json["partitions"][0]["guaranteed"]["memory_mb"], 4_096);
+        // It was 0.4000000059604645.
+        assert_eq!(json["capacity"].to_string(), "0.4");
     }
 }

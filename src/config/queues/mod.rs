@@ -70,7 +70,8 @@ impl QueueFiles {
                 reading
             }
             Err(errors) => {
-                QueueReading { errors: errors.0, ..report.into_reading(self.context.tree.clone()) }
+                let of_no_file = report.into_reading(self.context.tree.clone());
+                QueueReading { errors: errors.0, is_read: false, ..of_no_file }
             }
         }
     }
@@ -81,6 +82,8 @@ impl QueueFiles {
 pub struct QueueReading {
     /// The queues; what could not be read has its default.
     pub tree: QueueTree,
+    /// The file was read and is one of queues; else the tree is that of no file.
+    pub is_read: bool,
     /// Everything that is wrong. The tree may be used only where this is empty.
     pub errors: Vec<ConfigError>,
     /// Everything that has no effect or another than in YARN.
@@ -145,7 +148,7 @@ impl Report {
     }
 
     fn into_reading(self, tree: QueueTree) -> QueueReading {
-        QueueReading { tree, errors: self.errors, warnings: self.warnings }
+        QueueReading { tree, is_read: true, errors: self.errors, warnings: self.warnings }
     }
 
     /// A value, if the property is there and right; if it is wrong, that is told.
