@@ -406,7 +406,7 @@ impl Writer {
             exit_status: end.exit_status,
             execution_type: ExecutionType::Guaranteed,
             capability,
-            diagnostics: end.diagnostics.to_string(),
+            diagnostics: end.diagnostics.clone(),
         });
         true
     }

@@ -10,7 +10,7 @@ use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, Sign
 use super::attempt::{
     AmContainer, App, AppKey, AttemptRow, AttemptState, Blacklist, LiveContainers, node_place,
 };
-use super::completion::{ABORTED, Diagnostics, Ending, KILLED_AFTER_APP_COMPLETION};
+use super::completion::{ABORTED, Ending, KILLED_AFTER_APP_COMPLETION};
 use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Transition};
 use super::face::{AttemptEvent, Launch, SchedulerOutput};
 use super::limits::{max_applications, max_applications_per_user};
@@ -337,7 +337,7 @@ impl Scheduler {
                 let ending = Ending {
                     event: RmContainerEvent::Kill,
                     exit_status: KILLED_AFTER_APP_COMPLETION,
-                    diagnostics: Diagnostics::Ours("Container of a completed application attempt"),
+                    diagnostics: "Container of a completed application attempt".into(),
                     is_node_gone: false,
                     is_silent: true,
                 };
@@ -476,7 +476,7 @@ impl Scheduler {
             let ending = Ending {
                 event: RmContainerEvent::Kill,
                 exit_status: ABORTED,
-                diagnostics: Diagnostics::Ours("Container of a completed application"),
+                diagnostics: "Container of a completed application".into(),
                 is_node_gone: false,
                 is_silent: true,
             };

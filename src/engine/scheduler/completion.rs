@@ -24,36 +24,18 @@ pub(super) const ABORTED: i32 = -100;
 pub(super) const KILLED_AFTER_APP_COMPLETION: i32 = -107;
 
 /// How a container ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ending<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
     /// What happens to it.
     pub(super) event: RmContainerEvent,
     /// YARN's number.
     pub(super) exit_status: i32,
-    /// Text.
-    pub(super) diagnostics: Diagnostics<'a>,
+    /// Why: mostly a sentence of ours, else what its node said.
+    pub(super) diagnostics: Cow<'static, str>,
     /// Its node is gone, with everything on it.
     pub(super) is_node_gone: bool,
     /// The ApplicationMaster is not told: it never knew.
     pub(super) is_silent: bool,
-}
-
-/// Why a container ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Diagnostics<'a> {
-    /// A sentence of ours: telling it copies nothing.
-    Ours(&'static str),
-    /// What its node said.
-    OfNode(&'a str),
-}
-
-impl From<Diagnostics<'_>> for Cow<'static, str> {
-    fn from(diagnostics: Diagnostics<'_>) -> Self {
-        match diagnostics {
-            Diagnostics::Ours(text) => Self::Borrowed(text),
-            Diagnostics::OfNode(text) => Self::Owned(text.to_owned()),
-        }
-    }
 }
 
 impl Scheduler {
@@ -62,7 +44,7 @@ impl Scheduler {
         &mut self,
         now: Instant,
         index: ContainerIndex,
-        ending: Ending<'_>,
+        ending: Ending,
         out: &mut SchedulerOutput,
     ) -> bool {
         let container = self.containers.get(index);
@@ -85,7 +67,7 @@ impl Scheduler {
         &mut self,
         now: Instant,
         index: ContainerIndex,
-        ending: Ending<'_>,
+        ending: Ending,
         out: &mut SchedulerOutput,
     ) {
         let container = self.containers.remove(index);
@@ -95,7 +77,7 @@ impl Scheduler {
         if container.expires_at != Instant::ZERO {
             self.expiries.remove(&(container.expires_at, index));
         }
-        let node = self.leave_node(now, (index, &container), ending, out);
+        let node = self.leave_node(now, (index, &container), &ending, out);
         let owner = self.uncharge(now, &container);
         let is_restored = before == RmContainerState::Allocated
             && matches!(ending.event, RmContainerEvent::Kill | RmContainerEvent::Expire)
@@ -123,7 +105,7 @@ impl Scheduler {
                 container_id: container.id,
                 node,
                 exit_status: ending.exit_status,
-                diagnostics: ending.diagnostics.into(),
+                diagnostics: ending.diagnostics,
                 resource: container.resource,
                 was_restored: is_restored,
                 is_on_node,
@@ -135,7 +117,7 @@ impl Scheduler {
         &mut self,
         row: u32,
         container: &RmContainer,
-        ending: Ending<'_>,
+        ending: Ending,
         node: NodeHandle,
         out: &mut SchedulerOutput,
     ) {
@@ -151,7 +133,7 @@ impl Scheduler {
                 attempt_id: attempt.attempt_id,
                 container_id: container.id,
                 exit_status: ending.exit_status,
-                diagnostics: Cow::from(ending.diagnostics).into(),
+                diagnostics: ending.diagnostics.into(),
                 host: host.unwrap_or_default(),
             });
         }
@@ -162,7 +144,7 @@ impl Scheduler {
         &mut self,
         now: Instant,
         (index, container): (ContainerIndex, &RmContainer),
-        ending: Ending<'_>,
+        ending: &Ending,
         out: &mut SchedulerOutput,
     ) -> NodeHandle {
         let before = container.state;
@@ -232,7 +214,7 @@ impl Scheduler {
             let ending = Ending {
                 event: RmContainerEvent::Expire,
                 exit_status: ABORTED,
-                diagnostics: Diagnostics::Ours("Container expired since it was unused"),
+                diagnostics: "Container expired since it was unused".into(),
                 is_node_gone: false,
                 is_silent: false,
             };

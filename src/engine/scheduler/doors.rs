@@ -8,7 +8,7 @@ use heddle_wire::record::{ContainerId, NodeHandle};
 
 use super::Scheduler;
 use super::attempt::AttemptRow;
-use super::completion::{ABORTED, Diagnostics, Ending, forget_on_node};
+use super::completion::{ABORTED, Ending, forget_on_node};
 use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Transition, Unacknowledged};
 use super::demand::{AM_KEY, Row, RowPlace};
 use super::face::{Ask, Granted, NodeView, Place, Refusal, ResourceScheduler, SchedulerKey, SchedulerOutput};
@@ -131,7 +131,7 @@ impl Scheduler {
         let ending = Ending {
             event: RmContainerEvent::Release,
             exit_status: ABORTED,
-            diagnostics: Diagnostics::Ours("Container released by application"),
+            diagnostics: "Container released by application".into(),
             is_node_gone: false,
             is_silent,
         };
