@@ -295,10 +295,8 @@ impl Scheduler {
         let is_first = container.state == RmContainerState::Allocated;
         container.state = state;
         if is_first {
-            let at = now + self.settings.allocation_expiry;
-            container.expires_at = at;
             let (app, node) = (container.app, container.node);
-            self.expiries.insert((at, index));
+            self.expirer.watch(now + self.settings.allocation_expiry, index);
             self.note_node(app, node);
         }
         true

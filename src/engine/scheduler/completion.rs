@@ -74,9 +74,7 @@ impl Scheduler {
         let before = container.state;
         self.counts.completed += 1;
         self.counts.running -= u64::from(before == RmContainerState::Running);
-        if container.expires_at != Instant::ZERO {
-            self.expiries.remove(&(container.expires_at, index));
-        }
+        self.expirer.forget(index);
         let node = self.leave_node(now, (index, &container), &ending, out);
         let owner = self.uncharge(now, &container);
         let is_restored = before == RmContainerState::Allocated
@@ -207,7 +205,7 @@ impl Scheduler {
 
     /// Takes back containers whose time to be launched is over.
     pub(super) fn expire(&mut self, now: Instant, out: &mut SchedulerOutput) {
-        while let Some(&(at, index)) = self.expiries.first() {
+        while let Some((at, index)) = self.expirer.first() {
             if at > now {
                 break;
             }
@@ -219,7 +217,7 @@ impl Scheduler {
                 is_silent: false,
             };
             if !self.end(now, index, ending, out) {
-                self.expiries.pop_first();
+                self.expirer.forget(index);
             }
         }
     }

@@ -159,8 +159,6 @@ pub(super) struct RmContainer {
     pub(super) key: SchedulerKey,
     /// When it was granted.
     pub(super) granted_at: Instant,
-    /// When it is taken back unless it runs; [`Instant::ZERO`] = not to be.
-    pub(super) expires_at: Instant,
     /// Index of its application.
     pub(super) app: u32,
     /// Index of its node.

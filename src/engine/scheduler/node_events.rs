@@ -371,8 +371,7 @@ impl Scheduler {
                 return;
             };
             container.state = state;
-            let expires_at = core::mem::replace(&mut container.expires_at, Instant::ZERO);
-            self.expiries.remove(&(expires_at, found));
+            self.expirer.forget(found);
             self.counts.launched += 1;
             self.counts.running += 1;
             if self.containers.get(found).is_am {

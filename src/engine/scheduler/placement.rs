@@ -416,7 +416,6 @@ impl Scheduler {
             resource: size.clone(),
             key: candidate.key,
             granted_at: now,
-            expires_at: Instant::ZERO,
             app: attempt.app,
             node: node_index,
             partition: node.partition,
