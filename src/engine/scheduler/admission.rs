@@ -8,7 +8,7 @@ use heddle_wire::RejectCode;
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, SignalContainerCommand};
 
 use super::attempt::{
-    AmContainer, App, AppKey, AttemptRow, AttemptState, Blacklist, LiveContainers, node_place,
+    AmContainer, App, AppKey, AttemptRow, AttemptState, Blacklist, LiveContainers, Unacknowledged, node_place,
 };
 use super::completion::{ABORTED, Ending, KILLED_AFTER_APP_COMPLETION};
 use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Transition};
@@ -195,7 +195,7 @@ impl Scheduler {
             last_container: 0,
             allocated: 0,
             resource_millis: vec![0; self.measures.types],
-            unacknowledged: std::collections::BTreeSet::new(),
+            unacknowledged: Unacknowledged::default(),
         };
         for host in am_blacklist {
             if !attempt.am_blacklist.insert(host) {

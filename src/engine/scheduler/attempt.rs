@@ -11,7 +11,7 @@ use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, Node
 use rustc_hash::FxBuildHasher;
 
 use super::ask::KeyAsk;
-use super::container::{ContainerIndex, Unacknowledged};
+use super::container::ContainerIndex;
 use super::face::SchedulerKey;
 use super::message::Attempt;
 use super::names::NameId;
@@ -127,6 +127,10 @@ impl LiveContainers {
         (id.application_attempt_id.attempt_id, id.container_id)
     }
 }
+
+/// Ends that were told, and the nodes that remember them until the ApplicationMaster has acknowledged them. Hashed, as the
+/// live ones are.
+pub(super) type Unacknowledged = HashMap<ContainerId, NodeHandle, FxBuildHasher>;
 
 /// Whether an attempt may be given containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,7 +248,7 @@ pub(super) struct AttemptRow {
     /// Amount × milliseconds, by type; of live containers without what is to come: see [`AttemptRow::used_until`].
     pub(super) resource_millis: Vec<i128>,
     /// Ends told and not acknowledged.
-    pub(super) unacknowledged: BTreeSet<Unacknowledged>,
+    pub(super) unacknowledged: Unacknowledged,
 }
 
 impl AttemptRow {

@@ -4,14 +4,12 @@
 //! nothing runs there any more; it is told once; an ask whose container was never acquired is outstanding again.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use heddle_wire::record::{ContainerId, NodeHandle};
 
 use super::Scheduler;
-use super::container::{
-    ContainerIndex, RmContainer, RmContainerEvent, RmContainerState, Transition, Unacknowledged,
-};
+use super::attempt::Unacknowledged;
+use super::container::{ContainerIndex, RmContainer, RmContainerEvent, RmContainerState, Transition};
 use super::face::{AttemptEvent, Finished, SchedulerOutput};
 use super::message::ApplicationEvent;
 use crate::engine::event::{NodeCommand, NodeOrder};
@@ -95,7 +93,7 @@ impl Scheduler {
         let is_on_node = ending.event == RmContainerEvent::Finish;
         let Some(attempt) = self.attempts.get_mut(row) else { return };
         if is_on_node {
-            attempt.unacknowledged.insert(Unacknowledged { container_id: container.id, node });
+            attempt.unacknowledged.insert(container.id, node);
         }
         if !ending.is_silent {
             out.attempt_events.push(AttemptEvent::Finished(Finished {
@@ -223,9 +221,12 @@ impl Scheduler {
     }
 
     /// Tells nodes to forget the ends an attempt has not acknowledged.
-    pub(super) fn forget_unacknowledged(ends: &BTreeSet<Unacknowledged>, out: &mut SchedulerOutput) {
-        for end in ends {
-            forget_on_node(end.node, end.container_id, out);
+    pub(super) fn forget_unacknowledged(ends: &Unacknowledged, out: &mut SchedulerOutput) {
+        let mut ends: Vec<_> = ends.iter().map(|(container_id, node)| (*container_id, *node)).collect();
+        // The order of a hash is nobody's: by id.
+        ends.sort_unstable();
+        for (container_id, node) in ends {
+            forget_on_node(node, container_id, out);
         }
     }
 }

@@ -9,7 +9,7 @@ use heddle_wire::record::{ContainerId, NodeHandle};
 use super::Scheduler;
 use super::attempt::AttemptRow;
 use super::completion::{ABORTED, Ending, forget_on_node};
-use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Transition, Unacknowledged};
+use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Transition};
 use super::demand::{AM_KEY, Row, RowPlace};
 use super::face::{Ask, Granted, NodeView, Place, Refusal, ResourceScheduler, SchedulerKey, SchedulerOutput};
 use super::message::Attempt;
@@ -341,11 +341,11 @@ impl ResourceScheduler for Scheduler {
 
     fn acknowledge(&mut self, node: NodeHandle, container_id: &ContainerId, out: &mut SchedulerOutput) {
         let app = self.apps.find(&container_id.application_id()).and_then(|app| self.apps.get(app));
-        if let Some(attempt) = app.and_then(|app| app.current).and_then(|row| self.attempts.get_mut(row)) {
-            let container_id = *container_id;
-            if attempt.unacknowledged.remove(&Unacknowledged { container_id, node }) {
-                forget_on_node(node, container_id, out);
-            }
+        if let Some(attempt) = app.and_then(|app| app.current).and_then(|row| self.attempts.get_mut(row))
+            && attempt.unacknowledged.get(container_id) == Some(&node)
+        {
+            attempt.unacknowledged.remove(container_id);
+            forget_on_node(node, *container_id, out);
         }
     }
 
