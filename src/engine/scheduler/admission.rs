@@ -20,6 +20,7 @@ use super::resource::ResourceVector;
 use super::settings::{Capacity, FindQueueError};
 use super::{Scheduler, done, refuse};
 use crate::engine::event::{NodeCommand, NodeOrder};
+use crate::engine::node_set::NodeSet;
 use crate::engine::time::Instant;
 
 impl Scheduler {
@@ -47,7 +48,7 @@ impl Scheduler {
                     current: None,
                     left_blacklist: Blacklist::default(),
                     containers: LiveContainers::default(),
-                    nodes: hashbrown::HashSet::default(),
+                    nodes: NodeSet::default(),
                 });
                 let queue = self.queues.settings(queue).path.clone();
                 out.application_events.push(ApplicationEvent::Accepted { application_id, queue, priority });
@@ -297,7 +298,9 @@ impl Scheduler {
         if is_first {
             let (app, node) = (container.app, container.node);
             self.expirer.watch(now + self.settings.allocation_expiry, index);
-            self.note_node(app, node);
+            if let (Some(app), Some(node)) = (self.apps.get_mut(app), self.nodes.get(node)) {
+                app.nodes.insert(node_place(node.handle));
+            }
         }
         true
     }
@@ -482,11 +485,8 @@ impl Scheduler {
         }
         let Some(app) = self.apps.remove(index) else { return };
         self.forget_blacklist(&app.left_blacklist);
-        let mut nodes: Vec<u64> = app.nodes.into_iter().collect();
-        // The order of a hash is nobody's: by place.
-        nodes.sort_unstable();
-        for place in nodes {
-            let node = self.nodes.find(heddle_wire::record::NodeHandle(place));
+        for place in app.nodes.iter() {
+            let node = self.nodes.find(place);
             if let Some(node) = node.and_then(|node| self.nodes.get(node)) {
                 debug_assert_eq!(node_place(node.handle), place, "rows and nodes agree");
                 let order = NodeOrder::CleanupApplication(application_id);

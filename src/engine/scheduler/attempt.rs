@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, NodeHandle};
 use rustc_hash::FxBuildHasher;
 
@@ -19,6 +19,7 @@ use super::node_table::RmNode;
 use super::queue::{LeafUserIndex, QueueIndex};
 use super::resource::ResourceVector;
 use super::shape::ShapeId;
+use crate::engine::node_set::NodeSet;
 use crate::engine::time::Instant;
 
 /// Index of an application in [`Apps`].
@@ -69,8 +70,8 @@ pub(super) struct App {
     pub(super) left_blacklist: Blacklist,
     /// Its live containers.
     pub(super) containers: LiveContainers,
-    /// Nodes one of its containers was told to its ApplicationMaster on: they hear of its end. By shard and row.
-    pub(super) nodes: HashSet<u64, FxBuildHasher>,
+    /// Nodes one of its containers was told to its ApplicationMaster on: they hear of its end. Of no generation: by shard and row.
+    pub(super) nodes: NodeSet,
 }
 
 /// An application's live containers, by attempt number and container number.
@@ -453,6 +454,6 @@ impl Attempts {
 }
 
 /// A node's identity that outlives its registrations: shard and row.
-pub(super) fn node_place(node: NodeHandle) -> u64 {
-    NodeHandle::new(node.shard(), node.row(), 0).0
+pub(super) const fn node_place(node: NodeHandle) -> NodeHandle {
+    NodeHandle::new(node.shard(), node.row(), 0)
 }
