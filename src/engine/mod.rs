@@ -7,6 +7,7 @@ pub mod application;
 pub mod application_master;
 pub mod batch;
 pub mod event;
+mod node_set;
 pub mod scheduler;
 pub mod scheduling;
 pub mod settings;

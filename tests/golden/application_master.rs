@@ -269,7 +269,7 @@ fn completed(sequence: u64, exit_status: i32, diagnostics: &str) -> CompletedCon
         exit_status,
         execution_type: ExecutionType::Guaranteed,
         capability: Resource::new(4_096, 2),
-        diagnostics: diagnostics.to_owned(),
+        diagnostics: diagnostics.to_owned().into(),
     }
 }
 

@@ -94,7 +94,7 @@ fn a_full_answer_to_allocate_is_a_frame() {
         exit_status: 1,
         execution_type: ExecutionType::Guaranteed,
         capability: resource(),
-        diagnostics: "x".repeat(256),
+        diagnostics: "x".repeat(256).into(),
     };
     let updated_node = UpdatedNode {
         node: NODE,

@@ -497,7 +497,7 @@ fn ended(container_id: ContainerId, exit_status: i32) -> CompletedContainer {
         exit_status,
         execution_type: ExecutionType::Guaranteed,
         capability: Resource::default(),
-        diagnostics: String::new(),
+        diagnostics: "".into(),
     }
 }
 

@@ -35,17 +35,40 @@ const ENHANCED_HEADROOM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A size as it goes on the wire. Cost: nothing but the two numbers where the cluster has no other types.
 pub(super) fn wire_resource(types: &ResourceTypes, vector: &ResourceVector) -> Resource {
-    let virtual_cores = u32::try_from(vector.virtual_cores()).unwrap_or(u32::MAX);
-    let mut resource = Resource::new(vector.memory_mb(), virtual_cores);
-    for (index, kind) in types.types().iter().enumerate().skip(2) {
-        let value = vector.get(index);
-        if value != 0 {
-            let (name, units) = (kind.name.to_string(), kind.units.to_string());
-            resource.extended.push(ResourceInformation { name, value, units });
+    let mut resource = Resource::default();
+    set_resource(&mut resource, types, vector);
+    resource
+}
+
+/// The same, in the memory of a former one.
+fn set_resource(resource: &mut Resource, types: &ResourceTypes, vector: &ResourceVector) {
+    resource.memory_mb = vector.memory_mb();
+    resource.virtual_cores = u32::try_from(vector.virtual_cores()).unwrap_or(u32::MAX);
+    let kinds = types.types().iter().enumerate().skip(2);
+    let amounts = kinds.map(|(index, kind)| (kind, vector.get(index))).filter(|(_, value)| *value != 0);
+    let extended = &mut resource.extended;
+    let mut count = 0;
+    for (kind, value) in amounts {
+        if count == extended.len() {
+            extended.push(ResourceInformation { name: String::new(), value, units: String::new() });
         }
+        if let Some(information) = extended.get_mut(count) {
+            kind.name.as_ref().clone_into(&mut information.name);
+            kind.units.as_ref().clone_into(&mut information.units);
+            information.value = value;
+        }
+        count += 1;
     }
+    extended.truncate(count);
     // As the engine's messages have it, so that node and ResourceManager sign the same bytes.
-    resource.extended.sort_by(|left, right| left.name.cmp(&right.name));
+    extended.sort_by(|left, right| left.name.cmp(&right.name));
+}
+
+/// The same, in the memory of a spare one where it needs any.
+fn recycled(spare: &mut Vec<Resource>, types: &ResourceTypes, vector: &ResourceVector) -> Resource {
+    let is_plain = (2..types.len()).all(|index| vector.get(index) == 0);
+    let mut resource = if is_plain { None } else { spare.pop() }.unwrap_or_default();
+    set_resource(&mut resource, types, vector);
     resource
 }
 
@@ -105,11 +128,13 @@ pub(super) struct Writer {
     allocation_expiry: Duration,
     /// Its lists keep their memory.
     response: AllocateResponse,
+    /// Sizes in other types than memory and virtual cores of former frames, for the memory of their texts.
+    spare: Vec<Resource>,
 }
 
 impl Writer {
     pub(super) fn new(rm_identifier: u64, allocation_expiry: Duration) -> Self {
-        Self { rm_identifier, allocation_expiry, response: AllocateResponse::default() }
+        Self { rm_identifier, allocation_expiry, response: AllocateResponse::default(), spare: Vec::new() }
     }
 
     /// What a token made now says, milliseconds since 1970.
@@ -146,11 +171,8 @@ impl Writer {
         if has_events && !is_over {
             self.fill_events(now, session, keys, scheduler, &mut room, counters);
         }
-        if is_over {
-            self.response.headroom = Resource::default();
-        } else {
-            self.response.headroom = wire_resource(scheduler.resource_types(), &scheduler.headroom(attempt));
-        }
+        let headroom = if is_over { ResourceVector::ZERO } else { scheduler.headroom(attempt) };
+        set_resource(&mut self.response.headroom, scheduler.resource_types(), &headroom);
         self.response.num_cluster_nodes = scheduler.num_cluster_nodes(attempt);
         self.response.application_priority = scheduler.priority(attempt);
 
@@ -172,8 +194,9 @@ impl Writer {
 
     fn clear(&mut self) {
         let response = &mut self.response;
-        response.allocated_containers.clear();
-        response.completed_container_statuses.clear();
+        let grants = response.allocated_containers.drain(..).map(|granted| granted.resource);
+        let ends = response.completed_container_statuses.drain(..).map(|ended| ended.capability);
+        self.spare.extend(grants.chain(ends).filter(|resource| !resource.extended.is_empty()));
         response.nm_tokens.clear();
         response.details = None;
     }
@@ -277,7 +300,7 @@ impl Writer {
                         grant_number: grant.number,
                         expires_at_ms: grant.expires_at_ms,
                     };
-                    let container = signed(scheduler, &unsigned, &session.user, keys);
+                    let container = signed(scheduler, &unsigned, &mut self.spare, &session.user, keys);
                     let node = grant.node;
                     if self.response.allocated_containers.len() == GRANTS_PER_ANSWER_MAX
                         || !room.take(size_of::<ArchivedContainer>() + size_of_resource(&container.resource))
@@ -374,7 +397,7 @@ impl Writer {
                 grant_number: grant.number,
                 expires_at_ms,
             };
-            let container = signed(scheduler, &unsigned, &session.user, keys);
+            let container = signed(scheduler, &unsigned, &mut self.spare, &session.user, keys);
             room.take(size_of::<ArchivedContainer>() + size_of_resource(&container.resource));
             self.response.allocated_containers.push(container);
             session.log.grant_sent();
@@ -394,7 +417,7 @@ impl Writer {
         if list.len() == COMPLETIONS_PER_ANSWER_MAX {
             return false;
         }
-        let capability = wire_resource(types, &end.resource);
+        let capability = recycled(&mut self.spare, types, &end.resource);
         let size =
             size_of::<ArchivedCompletedContainer>() + size_of_resource(&capability) + end.diagnostics.len();
         if !room.take(size) {
@@ -406,7 +429,7 @@ impl Writer {
             exit_status: end.exit_status,
             execution_type: ExecutionType::Guaranteed,
             capability,
-            diagnostics: end.diagnostics.to_string(),
+            diagnostics: end.diagnostics.clone(),
         });
         true
     }
@@ -438,7 +461,7 @@ impl Writer {
                 grant_number: 0,
                 expires_at_ms,
             };
-            let container = signed(scheduler, &unsigned, &session.user, keys);
+            let container = signed(scheduler, &unsigned, &mut self.spare, &session.user, keys);
             // A node's names are 508 bytes at most.
             let most = size_of::<ArchivedNmToken>() + 512;
             if room.0 < size_of::<ArchivedContainer>() + size_of_resource(&container.resource) + most {
@@ -474,13 +497,14 @@ fn size_of_token(token: &NmToken) -> usize {
 fn signed<S: ResourceScheduler>(
     scheduler: &S,
     unsigned: &Unsigned<'_>,
+    spare: &mut Vec<Resource>,
     user: &str,
     keys: &mut Keys,
 ) -> Container {
     let mut container = Container {
         container_id: unsigned.container_id,
         node: unsigned.node,
-        resource: wire_resource(scheduler.resource_types(), unsigned.resource),
+        resource: recycled(spare, scheduler.resource_types(), unsigned.resource),
         priority: unsigned.key.priority,
         allocation_request_id: unsigned.key.allocation_request_id,
         grant_number: unsigned.grant_number,

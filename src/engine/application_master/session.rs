@@ -8,14 +8,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use hashbrown::HashMap;
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, NodeHandle, UpdateContainerError};
-use rustc_hash::FxBuildHasher;
 
 use super::event_log::EventLog;
 use super::exact::KeyCounts;
 use super::liveliness::Watch;
 use crate::engine::batch::{PeerId, StreamRef};
+use crate::engine::node_set::NodeSet;
 use crate::engine::scheduler::face::Granted;
 use crate::engine::scheduler::message::Attempt;
 use crate::engine::time::Instant;
@@ -50,13 +49,10 @@ pub(super) struct Status {
     pub(super) due: Option<Instant>,
 }
 
-/// Nodes of which the attempt has a token: by shard and row, the generation it was for.
-///
-/// Cost: 16 bytes and a hash of an integer per node. A node that registers anew has another generation, so it is told
-/// of again and takes the same place.
+/// Nodes of which the attempt has a token. One that registers anew is told of again.
 #[derive(Debug, Default)]
 pub(super) struct NodesTold {
-    generations: HashMap<u64, u32, FxBuildHasher>,
+    nodes: NodeSet,
     /// Number of the key the tokens were signed with.
     key_id: Option<u32>,
 }
@@ -64,20 +60,19 @@ pub(super) struct NodesTold {
 impl NodesTold {
     /// True when the attempt needs a token of the node; from now on it has one.
     pub(super) fn insert(&mut self, node: NodeHandle) -> bool {
-        let row = u64::from(node.shard()) << 32 | u64::from(node.row());
-        self.generations.insert(row, node.generation()) != Some(node.generation())
+        self.nodes.insert(node)
     }
 
     /// Forgets everything when the key is another one.
     pub(super) fn roll(&mut self, key_id: Option<u32>) {
         if self.key_id != key_id {
             self.key_id = key_id;
-            self.generations.clear();
+            self.nodes.clear();
         }
     }
 
     pub(super) fn clear(&mut self) {
-        self.generations.clear();
+        self.nodes.clear();
     }
 }
 

@@ -8,9 +8,9 @@ use heddle_wire::RejectCode;
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, SignalContainerCommand};
 
 use super::attempt::{
-    AmContainer, App, AppKey, AttemptRow, AttemptState, Blacklist, LiveContainers, node_place,
+    AmContainer, App, AppKey, AttemptRow, AttemptState, Blacklist, LiveContainers, Unacknowledged, node_place,
 };
-use super::completion::{ABORTED, Diagnostics, Ending, KILLED_AFTER_APP_COMPLETION};
+use super::completion::{ABORTED, Ending, KILLED_AFTER_APP_COMPLETION};
 use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Transition};
 use super::face::{AttemptEvent, Launch, SchedulerOutput};
 use super::limits::{max_applications, max_applications_per_user};
@@ -20,6 +20,7 @@ use super::resource::ResourceVector;
 use super::settings::{Capacity, FindQueueError};
 use super::{Scheduler, done, refuse};
 use crate::engine::event::{NodeCommand, NodeOrder};
+use crate::engine::node_set::NodeSet;
 use crate::engine::time::Instant;
 
 impl Scheduler {
@@ -47,7 +48,7 @@ impl Scheduler {
                     current: None,
                     left_blacklist: Blacklist::default(),
                     containers: LiveContainers::default(),
-                    nodes: hashbrown::HashSet::default(),
+                    nodes: NodeSet::default(),
                 });
                 let queue = self.queues.settings(queue).path.clone();
                 out.application_events.push(ApplicationEvent::Accepted { application_id, queue });
@@ -205,7 +206,7 @@ impl Scheduler {
             last_container: 0,
             allocated: 0,
             resource_millis: vec![0; self.measures.types],
-            unacknowledged: std::collections::BTreeSet::new(),
+            unacknowledged: Unacknowledged::default(),
         };
         for host in am_blacklist {
             if !attempt.am_blacklist.insert(host) {
@@ -305,11 +306,11 @@ impl Scheduler {
         let is_first = container.state == RmContainerState::Allocated;
         container.state = state;
         if is_first {
-            let at = now + self.settings.allocation_expiry;
-            container.expires_at = at;
             let (app, node) = (container.app, container.node);
-            self.expiries.insert((at, index));
-            self.note_node(app, node);
+            self.expirer.watch(now + self.settings.allocation_expiry, index);
+            if let (Some(app), Some(node)) = (self.apps.get_mut(app), self.nodes.get(node)) {
+                app.nodes.insert(node_place(node.handle));
+            }
         }
         true
     }
@@ -347,7 +348,7 @@ impl Scheduler {
                 let ending = Ending {
                     event: RmContainerEvent::Kill,
                     exit_status: KILLED_AFTER_APP_COMPLETION,
-                    diagnostics: Diagnostics::Ours("Container of a completed application attempt"),
+                    diagnostics: "Container of a completed application attempt".into(),
                     is_node_gone: false,
                     is_silent: true,
                 };
@@ -486,7 +487,7 @@ impl Scheduler {
             let ending = Ending {
                 event: RmContainerEvent::Kill,
                 exit_status: ABORTED,
-                diagnostics: Diagnostics::Ours("Container of a completed application"),
+                diagnostics: "Container of a completed application".into(),
                 is_node_gone: false,
                 is_silent: true,
             };
@@ -494,11 +495,8 @@ impl Scheduler {
         }
         let Some(app) = self.apps.remove(index) else { return };
         self.forget_blacklist(&app.left_blacklist);
-        let mut nodes: Vec<u64> = app.nodes.into_iter().collect();
-        // The order of a hash is nobody's: by place.
-        nodes.sort_unstable();
-        for place in nodes {
-            let node = self.nodes.find(heddle_wire::record::NodeHandle(place));
+        for place in app.nodes.iter() {
+            let node = self.nodes.find(place);
             if let Some(node) = node.and_then(|node| self.nodes.get(node)) {
                 debug_assert_eq!(node_place(node.handle), place, "rows and nodes agree");
                 let order = NodeOrder::CleanupApplication(application_id);

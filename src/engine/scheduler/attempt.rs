@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, NodeHandle};
 use rustc_hash::FxBuildHasher;
 
 use super::ask::KeyAsk;
-use super::container::{ContainerIndex, Unacknowledged};
+use super::container::ContainerIndex;
 use super::face::SchedulerKey;
 use super::message::Attempt;
 use super::names::NameId;
@@ -19,6 +19,7 @@ use super::node_table::RmNode;
 use super::queue::{LeafUserIndex, QueueIndex};
 use super::resource::ResourceVector;
 use super::shape::ShapeId;
+use crate::engine::node_set::NodeSet;
 use crate::engine::time::Instant;
 
 /// Index of an application in [`Apps`].
@@ -69,8 +70,8 @@ pub(super) struct App {
     pub(super) left_blacklist: Blacklist,
     /// Its live containers.
     pub(super) containers: LiveContainers,
-    /// Nodes one of its containers was told to its ApplicationMaster on: they hear of its end. By shard and row.
-    pub(super) nodes: HashSet<u64, FxBuildHasher>,
+    /// Nodes one of its containers was told to its ApplicationMaster on: they hear of its end. Of no generation: by shard and row.
+    pub(super) nodes: NodeSet,
 }
 
 /// An application's live containers, by attempt number and container number.
@@ -127,6 +128,10 @@ impl LiveContainers {
         (id.application_attempt_id.attempt_id, id.container_id)
     }
 }
+
+/// Ends that were told, and the nodes that remember them until the ApplicationMaster has acknowledged them. Hashed, as the
+/// live ones are.
+pub(super) type Unacknowledged = HashMap<ContainerId, NodeHandle, FxBuildHasher>;
 
 /// Whether an attempt may be given containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,7 +251,7 @@ pub(super) struct AttemptRow {
     /// Amount × milliseconds, by type; of live containers without what is to come: see [`AttemptRow::used_until`].
     pub(super) resource_millis: Vec<i128>,
     /// Ends told and not acknowledged.
-    pub(super) unacknowledged: BTreeSet<Unacknowledged>,
+    pub(super) unacknowledged: Unacknowledged,
 }
 
 impl AttemptRow {
@@ -451,6 +456,6 @@ impl Attempts {
 }
 
 /// A node's identity that outlives its registrations: shard and row.
-pub(super) fn node_place(node: NodeHandle) -> u64 {
-    NodeHandle::new(node.shard(), node.row(), 0).0
+pub(super) const fn node_place(node: NodeHandle) -> NodeHandle {
+    NodeHandle::new(node.shard(), node.row(), 0)
 }

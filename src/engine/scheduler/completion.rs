@@ -4,14 +4,12 @@
 //! nothing runs there any more; it is told once; an ask whose container was never acquired is outstanding again.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use heddle_wire::record::{ContainerId, NodeHandle};
 
 use super::Scheduler;
-use super::container::{
-    ContainerIndex, RmContainer, RmContainerEvent, RmContainerState, Transition, Unacknowledged,
-};
+use super::attempt::Unacknowledged;
+use super::container::{ContainerIndex, RmContainer, RmContainerEvent, RmContainerState, Transition};
 use super::face::{AttemptEvent, Finished, SchedulerOutput};
 use super::message::ApplicationEvent;
 use crate::engine::event::{NodeCommand, NodeOrder};
@@ -24,36 +22,18 @@ pub(super) const ABORTED: i32 = -100;
 pub(super) const KILLED_AFTER_APP_COMPLETION: i32 = -107;
 
 /// How a container ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ending<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
     /// What happens to it.
     pub(super) event: RmContainerEvent,
     /// YARN's number.
     pub(super) exit_status: i32,
-    /// Text.
-    pub(super) diagnostics: Diagnostics<'a>,
+    /// Why: mostly a sentence of ours, else what its node said.
+    pub(super) diagnostics: Cow<'static, str>,
     /// Its node is gone, with everything on it.
     pub(super) is_node_gone: bool,
     /// The ApplicationMaster is not told: it never knew.
     pub(super) is_silent: bool,
-}
-
-/// Why a container ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Diagnostics<'a> {
-    /// A sentence of ours: telling it copies nothing.
-    Ours(&'static str),
-    /// What its node said.
-    OfNode(&'a str),
-}
-
-impl From<Diagnostics<'_>> for Cow<'static, str> {
-    fn from(diagnostics: Diagnostics<'_>) -> Self {
-        match diagnostics {
-            Diagnostics::Ours(text) => Self::Borrowed(text),
-            Diagnostics::OfNode(text) => Self::Owned(text.to_owned()),
-        }
-    }
 }
 
 impl Scheduler {
@@ -62,7 +42,7 @@ impl Scheduler {
         &mut self,
         now: Instant,
         index: ContainerIndex,
-        ending: Ending<'_>,
+        ending: Ending,
         out: &mut SchedulerOutput,
     ) -> bool {
         let container = self.containers.get(index);
@@ -85,17 +65,15 @@ impl Scheduler {
         &mut self,
         now: Instant,
         index: ContainerIndex,
-        ending: Ending<'_>,
+        ending: Ending,
         out: &mut SchedulerOutput,
     ) {
         let container = self.containers.remove(index);
         let before = container.state;
         self.counts.completed += 1;
         self.counts.running -= u64::from(before == RmContainerState::Running);
-        if container.expires_at != Instant::ZERO {
-            self.expiries.remove(&(container.expires_at, index));
-        }
-        let node = self.leave_node(now, (index, &container), ending, out);
+        self.expirer.forget(index);
+        let node = self.leave_node(now, (index, &container), &ending, out);
         let owner = self.uncharge(now, &container);
         let is_restored = before == RmContainerState::Allocated
             && matches!(ending.event, RmContainerEvent::Kill | RmContainerEvent::Expire)
@@ -115,7 +93,7 @@ impl Scheduler {
         let is_on_node = ending.event == RmContainerEvent::Finish;
         let Some(attempt) = self.attempts.get_mut(row) else { return };
         if is_on_node {
-            attempt.unacknowledged.insert(Unacknowledged { container_id: container.id, node });
+            attempt.unacknowledged.insert(container.id, node);
         }
         if !ending.is_silent {
             out.attempt_events.push(AttemptEvent::Finished(Finished {
@@ -123,7 +101,7 @@ impl Scheduler {
                 container_id: container.id,
                 node,
                 exit_status: ending.exit_status,
-                diagnostics: ending.diagnostics.into(),
+                diagnostics: ending.diagnostics,
                 resource: container.resource,
                 was_restored: is_restored,
                 is_on_node,
@@ -135,7 +113,7 @@ impl Scheduler {
         &mut self,
         row: u32,
         container: &RmContainer,
-        ending: Ending<'_>,
+        ending: Ending,
         node: NodeHandle,
         out: &mut SchedulerOutput,
     ) {
@@ -151,7 +129,7 @@ impl Scheduler {
                 attempt_id: attempt.attempt_id,
                 container_id: container.id,
                 exit_status: ending.exit_status,
-                diagnostics: Cow::from(ending.diagnostics).into(),
+                diagnostics: ending.diagnostics.into(),
                 host: host.unwrap_or_default(),
             });
         }
@@ -162,7 +140,7 @@ impl Scheduler {
         &mut self,
         now: Instant,
         (index, container): (ContainerIndex, &RmContainer),
-        ending: Ending<'_>,
+        ending: &Ending,
         out: &mut SchedulerOutput,
     ) -> NodeHandle {
         let before = container.state;
@@ -225,27 +203,30 @@ impl Scheduler {
 
     /// Takes back containers whose time to be launched is over.
     pub(super) fn expire(&mut self, now: Instant, out: &mut SchedulerOutput) {
-        while let Some(&(at, index)) = self.expiries.first() {
+        while let Some((at, index)) = self.expirer.first() {
             if at > now {
                 break;
             }
             let ending = Ending {
                 event: RmContainerEvent::Expire,
                 exit_status: ABORTED,
-                diagnostics: Diagnostics::Ours("Container expired since it was unused"),
+                diagnostics: "Container expired since it was unused".into(),
                 is_node_gone: false,
                 is_silent: false,
             };
             if !self.end(now, index, ending, out) {
-                self.expiries.pop_first();
+                self.expirer.forget(index);
             }
         }
     }
 
     /// Tells nodes to forget the ends an attempt has not acknowledged.
-    pub(super) fn forget_unacknowledged(ends: &BTreeSet<Unacknowledged>, out: &mut SchedulerOutput) {
-        for end in ends {
-            forget_on_node(end.node, end.container_id, out);
+    pub(super) fn forget_unacknowledged(ends: &Unacknowledged, out: &mut SchedulerOutput) {
+        let mut ends: Vec<_> = ends.iter().map(|(container_id, node)| (*container_id, *node)).collect();
+        // The order of a hash is nobody's: by id.
+        ends.sort_unstable();
+        for (container_id, node) in ends {
+            forget_on_node(node, container_id, out);
         }
     }
 }

@@ -6,7 +6,7 @@
 //! Source: YARN RMContainerImpl. Reservations live in `reservation` and become containers when they are fulfilled, so
 //! that they need no id before; their rows are in the table all the same.
 
-use heddle_wire::record::{ContainerId, NodeHandle};
+use heddle_wire::record::ContainerId;
 
 use super::face::SchedulerKey;
 use super::resource::ResourceVector;
@@ -159,8 +159,6 @@ pub(super) struct RmContainer {
     pub(super) key: SchedulerKey,
     /// When it was granted.
     pub(super) granted_at: Instant,
-    /// When it is taken back unless it runs; [`Instant::ZERO`] = not to be.
-    pub(super) expires_at: Instant,
     /// Index of its application.
     pub(super) app: u32,
     /// Index of its node.
@@ -221,15 +219,6 @@ impl Containers {
     pub(super) fn len(&self) -> usize {
         self.slab.len() - self.free.len()
     }
-}
-
-/// An end the ApplicationMaster has not acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Unacknowledged {
-    /// Which.
-    pub(super) container_id: ContainerId,
-    /// Where it is remembered.
-    pub(super) node: NodeHandle,
 }
 
 #[cfg(test)]

@@ -52,8 +52,9 @@ pub(super) struct Row {
     pub(super) is_am: bool,
 }
 
-/// Most asks that were done and are kept for their memory.
-const SPARE_ASKS_MAX: usize = 64;
+/// Most asks that were done and are kept for their memory: 1 MiB. ApplicationMasters that ask for each container under a
+/// key of its own have hundreds done at once.
+const SPARE_ASKS_MAX: usize = 4_096;
 
 impl Scheduler {
     /// Sets a row of an attempt's ask.
@@ -374,7 +375,7 @@ impl Scheduler {
             && let Some(ask) = attempt.asks.remove(&key)
             && self.spare_asks.len() < SPARE_ASKS_MAX
         {
-            self.spare_asks.push(ask);
+            self.spare_asks.push(ask.into_spare());
         }
     }
 

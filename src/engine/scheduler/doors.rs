@@ -8,8 +8,8 @@ use heddle_wire::record::{ContainerId, NodeHandle};
 
 use super::Scheduler;
 use super::attempt::AttemptRow;
-use super::completion::{ABORTED, Diagnostics, Ending, forget_on_node};
-use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Transition, Unacknowledged};
+use super::completion::{ABORTED, Ending, forget_on_node};
+use super::container::{ContainerIndex, RmContainerEvent, RmContainerState, Transition};
 use super::demand::{AM_KEY, Row, RowPlace};
 use super::face::{Ask, Granted, NodeView, Place, Refusal, ResourceScheduler, SchedulerKey, SchedulerOutput};
 use super::message::Attempt;
@@ -131,7 +131,7 @@ impl Scheduler {
         let ending = Ending {
             event: RmContainerEvent::Release,
             exit_status: ABORTED,
-            diagnostics: Diagnostics::Ours("Container released by application"),
+            diagnostics: "Container released by application".into(),
             is_node_gone: false,
             is_silent,
         };
@@ -364,11 +364,11 @@ impl ResourceScheduler for Scheduler {
 
     fn acknowledge(&mut self, node: NodeHandle, container_id: &ContainerId, out: &mut SchedulerOutput) {
         let app = self.apps.find(&container_id.application_id()).and_then(|app| self.apps.get(app));
-        if let Some(attempt) = app.and_then(|app| app.current).and_then(|row| self.attempts.get_mut(row)) {
-            let container_id = *container_id;
-            if attempt.unacknowledged.remove(&Unacknowledged { container_id, node }) {
-                forget_on_node(node, container_id, out);
-            }
+        if let Some(attempt) = app.and_then(|app| app.current).and_then(|row| self.attempts.get_mut(row))
+            && attempt.unacknowledged.get(container_id) == Some(&node)
+        {
+            attempt.unacknowledged.remove(container_id);
+            forget_on_node(node, *container_id, out);
         }
     }
 

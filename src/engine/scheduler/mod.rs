@@ -12,6 +12,7 @@
 mod activation;
 mod administration;
 mod admission;
+mod allocation_expirer;
 mod ask;
 mod attempt;
 mod audit;
@@ -46,8 +47,9 @@ mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use allocation_expirer::AllocationExpirer;
 use attempt::{Apps, Attempts};
-use container::{ContainerIndex, Containers};
+use container::Containers;
 use face::{SchedulerKey, SchedulerOutput};
 use heddle_wire::RejectCode;
 use message::{ApplicationEvent, QueryReply, SchedulerCommand};
@@ -83,7 +85,7 @@ pub struct Scheduler {
     /// By user: attempts that are not kept back, over all queues.
     running_of_user: BTreeMap<names::NameId, u32>,
     /// Granted containers their nodes have not reported.
-    expiries: BTreeSet<(Instant, ContainerIndex)>,
+    expirer: AllocationExpirer,
     /// Asks that look further at that time.
     waits: BTreeSet<(Instant, u32, SchedulerKey)>,
     /// Leaves in which an attempt may have become possible to activate.
@@ -138,7 +140,7 @@ impl Scheduler {
             users: Names::default(),
             labels: administration::NodeLabels::default(),
             running_of_user: BTreeMap::new(),
-            expiries: BTreeSet::new(),
+            expirer: AllocationExpirer::default(),
             waits: BTreeSet::new(),
             to_activate: BTreeSet::new(),
             counts: totals::Counts::default(),
@@ -212,7 +214,7 @@ impl Scheduler {
     /// When [`Scheduler::handle_tick`] has something to do next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let expiry = self.expiries.first().map(|(at, _)| *at);
+        let expiry = self.expirer.first().map(|(at, _)| at);
         let wait = self.waits.first().map(|(at, ..)| *at);
         [expiry, wait].into_iter().flatten().min()
     }

@@ -7,7 +7,7 @@
 use heddle_wire::record::{ContainerId, NodeHandle, NodeId};
 
 use super::Scheduler;
-use super::completion::{ABORTED, Diagnostics, Ending, forget_on_node};
+use super::completion::{ABORTED, Ending, forget_on_node};
 use super::container::{RmContainerEvent, RmContainerState, Transition};
 use super::face::{AttemptEvent, SchedulerOutput};
 use super::message::ApplicationEvent;
@@ -23,8 +23,8 @@ const LOST: &str = "Container released on a *lost* node";
 
 impl Scheduler {
     /// Takes in what happened to a node. Places nothing: call `schedule` after a batch.
-    pub fn handle_node_event(&mut self, now: Instant, event: NodeEvent, out: &mut SchedulerOutput) {
-        for report in &event.completed {
+    pub fn handle_node_event(&mut self, now: Instant, mut event: NodeEvent, out: &mut SchedulerOutput) {
+        for report in event.completed.drain(..) {
             self.complete(now, event.node, report, out);
         }
         if event.removed.is_some()
@@ -214,7 +214,7 @@ impl Scheduler {
             let ending = Ending {
                 event: RmContainerEvent::Kill,
                 exit_status: ABORTED,
-                diagnostics: Diagnostics::Ours(LOST),
+                diagnostics: LOST.into(),
                 is_node_gone: true,
                 is_silent: false,
             };
@@ -319,17 +319,17 @@ impl Scheduler {
         &mut self,
         now: Instant,
         handle: NodeHandle,
-        report: &ContainerReport,
+        report: ContainerReport,
         out: &mut SchedulerOutput,
     ) {
-        let at = self.nodes.find(handle);
-        if let Some(container) = self.find_container(&report.container_id) {
+        let (at, id) = (self.nodes.find(handle), report.container_id);
+        if let Some(container) = self.find_container(&id) {
             // Only the node it runs on may end it.
             if at == Some(self.containers.get(container).node) {
                 let ending = Ending {
                     event: RmContainerEvent::Finish,
                     exit_status: report.exit_status,
-                    diagnostics: Diagnostics::OfNode(&report.diagnostics),
+                    diagnostics: report.diagnostics.into_string().into(),
                     is_node_gone: false,
                     is_silent: false,
                 };
@@ -338,10 +338,10 @@ impl Scheduler {
                 }
             }
         } else if let Some((index, node)) = at.and_then(|at| self.nodes.get_mut(at).map(|node| (at, node))) {
-            if let Some(size) = node.details.leaving.remove(&report.container_id) {
+            if let Some(size) = node.details.leaving.remove(&id) {
                 node.used.subtract(&size);
                 self.publish_free(now, index);
-            } else if let Some(size) = node.details.unknown.remove(&report.container_id) {
+            } else if let Some(size) = node.details.unknown.remove(&id) {
                 node.used.subtract(&size);
                 self.counts.completed += 1;
                 self.count_unknown(&size, false);
@@ -349,7 +349,7 @@ impl Scheduler {
             }
         }
         // Whoever waited for it was told before, or nobody does.
-        forget_on_node(handle, report.container_id, out);
+        forget_on_node(handle, id, out);
     }
 
     /// A node reports a container running.
@@ -371,8 +371,7 @@ impl Scheduler {
                 return;
             };
             container.state = state;
-            let expires_at = core::mem::replace(&mut container.expires_at, Instant::ZERO);
-            self.expiries.remove(&(expires_at, found));
+            self.expirer.forget(found);
             self.counts.launched += 1;
             self.counts.running += 1;
             if self.containers.get(found).is_am {

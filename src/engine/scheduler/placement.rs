@@ -12,7 +12,7 @@
 use heddle_wire::record::ContainerId;
 
 use super::Scheduler;
-use super::attempt::{AppKey, node_place};
+use super::attempt::AppKey;
 use super::container::{Locality, RmContainer, RmContainerState};
 use super::demand::{AM_KEY, MAX_KEY, MIN_KEY};
 use super::face::{AttemptEvent, Granted, SchedulerKey, SchedulerOutput};
@@ -422,7 +422,6 @@ impl Scheduler {
             resource: size.clone(),
             key: candidate.key,
             granted_at: now,
-            expires_at: Instant::ZERO,
             app: attempt.app,
             node: node_index,
             partition: node.partition,
@@ -489,13 +488,6 @@ impl Scheduler {
         }
         if self.is_fair(candidate.queue) {
             self.reorder(candidate.row);
-        }
-    }
-
-    /// A container was told to its ApplicationMaster on this node: the node hears when the application ends.
-    pub(super) fn note_node(&mut self, app: u32, node: u32) {
-        if let (Some(app), Some(node)) = (self.apps.get_mut(app), self.nodes.get(node)) {
-            app.nodes.insert(node_place(node.handle));
         }
     }
 }

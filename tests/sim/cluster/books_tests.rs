@@ -156,7 +156,7 @@ fn end(books: &mut Books, event: u64, number: u64) {
         exit_status: 0,
         execution_type: ExecutionType::Guaranteed,
         capability: gb(1),
-        diagnostics: String::new(),
+        diagnostics: "".into(),
     };
     let answer = AllocateResponse {
         first_event: event,

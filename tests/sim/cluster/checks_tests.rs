@@ -58,7 +58,7 @@ fn push(first: u64, granted: &[u64], ended: &[u64]) -> Vec<u8> {
         exit_status: 0,
         execution_type: ExecutionType::Guaranteed,
         capability: Resource::new(1_024, 1),
-        diagnostics: String::new(),
+        diagnostics: "".into(),
     };
     let answer = AllocateResponse {
         first_event: first,

@@ -2,6 +2,9 @@
 //! Owns: those records. Called by: the ApplicationMaster protocol.
 //! Does not: repeat a node's address in each grant; it travels once per attempt and node, in [`NmToken`](super::NmToken).
 
+use std::borrow::Cow;
+
+use rkyv::with::AsOwned;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use super::{
@@ -50,8 +53,10 @@ pub struct CompletedContainer {
     pub execution_type: ExecutionType,
     /// What it had.
     pub capability: Resource,
+    // Mostly a sentence of the ResourceManager's: telling it copies nothing.
     /// Text for people.
-    pub diagnostics: String,
+    #[rkyv(with = AsOwned)]
+    pub diagnostics: Cow<'static, str>,
 }
 
 /// How a node's usefulness changed.

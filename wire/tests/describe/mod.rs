@@ -4,6 +4,7 @@
 //! Does not: list the records; that is `lists.rs`.
 #![allow(dead_code, reason = "every test binary uses its own half")]
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use heddle_wire::record::{AttemptHandle, NodeHandle};
@@ -231,6 +232,22 @@ impl Describe for String {
             text.push_str(CHARACTERS[usize::from(entropy.byte()) % CHARACTERS.len()]);
         }
         text
+    }
+}
+
+/// A text that need not be copied: on the wire as any.
+impl Describe for Cow<'static, str> {
+    fn type_name() -> String {
+        String::type_name()
+    }
+    fn archived_size() -> usize {
+        String::archived_size()
+    }
+    fn to_json(&self) -> Value {
+        json!(self)
+    }
+    fn generate(entropy: &mut Entropy<'_>) -> Self {
+        String::generate(entropy).into()
     }
 }
 
