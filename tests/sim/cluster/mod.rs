@@ -10,7 +10,8 @@
 //! | `roles` | the ResourceManager: its roles and what is between them |
 //! | `acts` | what goes wrong, and who meddles |
 //! | `checks` | what has to hold |
-//! | `books`, `rules` | what was granted and what is pending, counted without the engine |
+//! | `books` | what was granted and what is pending, counted without the engine |
+//! | `rules`, `user_limits`, `progress` | what may be granted, and what need not wait, by the books |
 //! | `kinds` | what was really met |
 //!
 //! `SIM_SEED`, `SIM_SEEDS` and `SIM_FIRST` work as for nodes alone; these tests begin with `cluster::`.
@@ -23,8 +24,10 @@ mod checks_tests;
 mod kinds;
 mod peers;
 mod plan;
+mod progress;
 mod roles;
 mod rules;
+mod user_limits;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

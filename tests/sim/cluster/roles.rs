@@ -168,6 +168,11 @@ impl ResourceManager {
         due.map(|(role, _)| role).collect()
     }
 
+    /// Whether nodes are held for asks that fit nowhere; for whose, only the scheduler knows.
+    pub(super) fn holds_nodes(&self) -> bool {
+        self.scheduling.scheduler().totals().reserved_containers > 0
+    }
+
     /// True when nothing waits between the roles.
     pub(super) fn is_idle(&self) -> bool {
         self.masters.is_empty()
@@ -334,6 +339,7 @@ impl World {
 
     fn step_scheduler(&mut self) -> Result<(), String> {
         let now = instant(self.now_us);
+        let was_held = self.rm.holds_nodes();
         let (most, size) = (self.chance.between(1, 16), self.chance.between(1, self.plan.batch_max));
         for _ in 0..most {
             let Some(command) = self.rm.scheduler_commands.pop_front() else { break };
@@ -393,7 +399,7 @@ impl World {
             self.seen.pushed(bytes, &mut self.tally)?;
             self.book_events(bytes)?;
         }
-        self.books.check_grants(&mut self.tally)?;
+        self.books.check_grants((was_held, self.rm.holds_nodes()), &mut self.tally)?;
         self.send_all(&answers)?;
         self.send_all(&pushes)?;
         for command in commands {
