@@ -117,8 +117,20 @@ pub(super) struct Wanted {
     pub(super) size: Amount,
     pub(super) label: String,
     pub(super) relaxes: bool,
+    /// It names hosts or racks, or did: it may wait for them.
+    pub(super) has_places: bool,
     /// When the ask or what it got last changed.
     pub(super) changed_us: u64,
+}
+
+/// An attempt's own container: what it takes of the limits for ApplicationMasters.
+#[derive(Debug)]
+pub(super) struct Master {
+    pub(super) size: Amount,
+    pub(super) label: String,
+    pub(super) blacklist: BTreeSet<String>,
+    /// There is no container yet.
+    pub(super) is_waiting: bool,
 }
 
 #[derive(Debug)]
@@ -150,10 +162,8 @@ pub(crate) struct Books {
     pub(super) attempts: BTreeMap<u64, Attempt>,
     /// Blacklists of attempts that left containers behind: they go to the next one with them.
     pub(super) left_blacklists: BTreeMap<ApplicationId, BTreeSet<String>>,
-    /// ApplicationMasters that have no container yet.
-    pub(super) masters: BTreeMap<ApplicationAttemptId, (Amount, String)>,
-    /// Of every attempt there is, with a container or without: what it takes of the limits for ApplicationMasters.
-    pub(super) master_sizes: BTreeMap<ApplicationAttemptId, (Amount, String)>,
+    /// Of every attempt there is that has one in the cluster.
+    pub(super) masters: BTreeMap<ApplicationAttemptId, Master>,
     pub(super) held: BTreeMap<ContainerId, Held>,
     /// Ended for queue and user; their nodes have not said so.
     pub(super) leaving: BTreeMap<ContainerId, Held>,
@@ -187,7 +197,6 @@ impl Books {
             attempts: BTreeMap::new(),
             left_blacklists: BTreeMap::new(),
             masters: BTreeMap::new(),
-            master_sizes: BTreeMap::new(),
             held: BTreeMap::new(),
             leaving: BTreeMap::new(),
             parting: BTreeMap::new(),
@@ -256,14 +265,14 @@ impl Books {
             SchedulerCommand::AddAttempt(add) => {
                 if let Some(am) = &add.am {
                     let size = Amount(am.capability.memory_mb, u64::from(am.capability.virtual_cores));
-                    let master = (size, am.node_label.to_string());
-                    self.masters.insert(add.attempt_id, master.clone());
-                    self.master_sizes.insert(add.attempt_id, master);
+                    let blacklist = am.blacklist.iter().map(|host| host.to_string()).collect();
+                    let label = am.node_label.to_string();
+                    let master = Master { size, label, blacklist, is_waiting: true };
+                    self.masters.insert(add.attempt_id, master);
                 }
             }
             SchedulerCommand::RemoveAttempt { attempt_id, keep_containers, .. } => {
                 self.masters.remove(attempt_id);
-                self.master_sizes.remove(attempt_id);
                 let application = attempt_id.application_id;
                 let left = self.attempts.extract_if(.., |_, attempt| attempt.id == *attempt_id);
                 if let Some((_, left)) = left.last().filter(|_| *keep_containers) {
@@ -354,6 +363,7 @@ impl Books {
             let wanted = attempt.wanted.entry(key).or_default();
             wanted.changed_us = now_us;
             if ask.resource_name != ResourceName::Any {
+                wanted.has_places = true;
                 continue;
             }
             wanted.target = ask.grants_seen.unwrap_or(0) + u64::try_from(ask.num_containers).unwrap_or(0);
@@ -402,7 +412,11 @@ impl Books {
                 self.attempts.insert(attempt.0, entry);
             }
             ApplicationEvent::AmContainerAllocated { attempt_id, container_id, node, resource, .. } => {
-                let label = self.masters.remove(attempt_id).unwrap_or_default().1;
+                let master = self.masters.get_mut(attempt_id);
+                let label = master.map_or_else(String::new, |master| {
+                    master.is_waiting = false;
+                    master.label.clone()
+                });
                 let size = Amount(resource.memory_mb, u64::from(resource.virtual_cores));
                 self.hold(*container_id, *node, size, label, true);
             }

@@ -499,6 +499,10 @@ impl World {
         if fleet.tokens_wrong > 0 {
             return Err(format!("{} wrong tokens", fleet.tokens_wrong));
         }
+        let at_limit = [Happening::UserLimitPassed, Happening::KeptByUserLimit];
+        if at_limit.iter().all(|happening| self.tally.count(*happening) > 0) {
+            self.tally.hit(Happening::LimitedUsers);
+        }
         let masters = self.masters.counters();
         self.tally
             .add(Happening::GrantVoided, self.rm.scheduling.application_master().counters().grants_voided);

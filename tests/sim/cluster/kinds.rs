@@ -41,6 +41,8 @@ happenings! {
     PendingJudged, MasterJudged, JudgedNearLimit,
     /// What was in the way of something pending at a quiet moment: its user's limit, or a queue's bound.
     KeptByUserLimit, KeptByQueue,
+    /// A cluster in which a user limit was passed, and then in the way of something.
+    LimitedUsers,
     /// It is too large for its queue or every node, and nobody waits for it.
     PassedOver,
     // The state store:

@@ -22,6 +22,7 @@ mod books_tests;
 mod checks;
 mod checks_tests;
 mod kinds;
+mod limits_tests;
 mod peers;
 mod plan;
 mod progress;
@@ -38,6 +39,9 @@ use world::{Outcome, World};
 
 /// Seeds run by default: 17 ms each of one core in a test build, a minute and a half on two.
 const SEEDS: u64 = 10_000;
+
+/// In one of so many clusters at least a user is to come to its limit and to wait there.
+const LIMITED_PART: u64 = 5;
 
 /// Lines of the story that are shown of a run that failed.
 const STORY_SHOWN: usize = 40;
@@ -127,5 +131,7 @@ fn ten_thousand_clusters() {
     if count >= SEEDS {
         let missing: Vec<_> = Happening::ALL.iter().filter(|kind| tally.count(**kind) == 0).collect();
         assert!(missing.is_empty(), "never met: {missing:?}");
+        let limited = tally.count(Happening::LimitedUsers);
+        assert!(limited >= count / LIMITED_PART, "user limits bind in {limited} of {count} clusters");
     }
 }

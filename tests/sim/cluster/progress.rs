@@ -25,6 +25,8 @@ struct Pending<'a> {
     user: &'a str,
     /// Of one container.
     size: Amount,
+    /// Hosts and racks that are refused.
+    blacklist: &'a BTreeSet<String>,
     /// `None`: an ApplicationMaster's container.
     ask: Option<(&'a Attempt, &'a Wanted)>,
     /// It is scheduled for certain.
@@ -44,7 +46,7 @@ enum UserLimit {
 
 impl Books {
     /// A moment at which the scheduler has nothing to do and no node is held: names what is pending and would fit where
-    /// nothing keeps it from. `waits_us`: how long asks may wait for their places.
+    /// nothing keeps it from. `waits_us`: how long asks for hosts or racks may wait for them.
     pub(super) fn stranded(
         &self,
         now_us: u64,
@@ -69,19 +71,21 @@ impl Books {
                 leaf,
                 user: &self.applications.get(&application)?.1,
                 size: self.rounded(wanted.size),
+                blacklist: &attempt.blacklist,
                 ask: Some((attempt, wanted)),
                 is_active: is_active && !attempt.is_finishing,
             })
         });
-        let masters = self.masters.iter().filter(|(_, (_, of))| of == label);
-        let masters = masters.filter_map(|(id, (size, _))| {
+        let masters = self.masters.iter().filter(|(_, of)| of.is_waiting && of.label == label);
+        let masters = masters.filter_map(|(id, master)| {
             let application = id.application_id;
             let leaf = self.queue_of(application)?;
             Some(Pending {
                 application,
                 leaf,
                 user: &self.applications.get(&application)?.1,
-                size: *size,
+                size: master.size,
+                blacklist: &master.blacklist,
                 ask: None,
                 is_active: self.is_activated(id, leaf),
             })
@@ -110,18 +114,19 @@ impl Books {
     /// Whether the limits for ApplicationMasters admit an attempt for certain: with all others of its leaf counted in, no
     /// more than the guarantee to take a part of, and as many users as there are.
     fn is_activated(&self, id: &ApplicationAttemptId, leaf: u32) -> bool {
-        let unmanaged = (Amount::default(), String::new());
-        let (size, label) = self.master_sizes.get(id).unwrap_or(&unmanaged);
+        // One that is outside of the cluster takes nothing.
+        let master = self.masters.get(id);
+        let (size, label) = master.map_or((Amount::default(), ""), |master| (master.size, &*master.label));
         let Some((_, user)) = self.applications.get(&id.application_id) else { return false };
         let (mut of_leaf, mut of_user) = (Amount::default(), Amount::default());
-        for (other, (size, on)) in &self.master_sizes {
+        for (other, master) in &self.masters {
             let Some((_, its_user)) = self.applications.get(&other.application_id) else { continue };
-            if other == id || on != label || self.queue_of(other.application_id) != Some(leaf) {
+            if other == id || master.label != label || self.queue_of(other.application_id) != Some(leaf) {
                 continue;
             }
-            of_leaf = of_leaf.plus(*size);
+            of_leaf = of_leaf.plus(master.size);
             if its_user == user {
-                of_user = of_user.plus(*size);
+                of_user = of_user.plus(master.size);
             }
         }
         // Nothing starts in a label that has nothing; where something does, the first one always.
@@ -136,7 +141,7 @@ impl Books {
             .map(|entry| &*entry.1)
             .collect();
         let settings = &self.tree.queues[leaf as usize];
-        let percent = settings.capacities.get(&**label).map_or(0.0, |of| of.maximum_am_resource_percent);
+        let percent = settings.capacities.get(label).map_or(0.0, |of| of.maximum_am_resource_percent);
         let percent = f64::from(percent);
         let weight = settings.user_weights.get(&**user).map_or(1.0, |weight| f64::from(*weight));
         let least = f64::from(settings.minimum_user_limit_percent) / 100.0;
@@ -145,9 +150,9 @@ impl Books {
         let guarantee = self.guarantee(leaf, label);
         let limit = guarantee.times(percent).up_to(self.minimum);
         let user_limit = guarantee.times(percent * of_factor).up_to(self.minimum);
-        of_leaf.plus(*size).fits(limit, self.calculator)
-            && of_user.plus(*size).fits(limit, self.calculator)
-            && of_user.plus(*size).fits(user_limit, self.calculator)
+        of_leaf.plus(size).fits(limit, self.calculator)
+            && of_user.plus(size).fits(limit, self.calculator)
+            && of_user.plus(size).fits(user_limit, self.calculator)
     }
 
     /// Larger than a queue of its leaf's path may ever be, or than every node.
@@ -204,8 +209,9 @@ impl Books {
                 tally.hit(Happening::KeptByQueue);
                 continue;
             }
-            let is_ripe =
-                ask.ask.is_none_or(|(_, wanted)| wanted.relaxes && wanted.changed_us + waits_us < now_us);
+            let is_ripe = ask.ask.is_none_or(|(_, wanted)| {
+                wanted.relaxes && (!wanted.has_places || wanted.changed_us + waits_us < now_us)
+            });
             if !ask.is_active || !is_ripe || limit_of(ask) != Some(UserLimit::Free) {
                 continue;
             }
@@ -224,9 +230,7 @@ impl Books {
     /// The node that has room for an ask, in words.
     fn room_for(&self, ask: &Pending<'_>, label: &str) -> Option<String> {
         let (row, node) = self.nodes.iter().find(|(row, node)| {
-            let is_refused = ask.ask.is_some_and(|(attempt, _)| {
-                attempt.blacklist.contains(&node.host) || attempt.blacklist.contains(&node.rack)
-            });
+            let is_refused = ask.blacklist.contains(&node.host) || ask.blacklist.contains(&node.rack);
             self.label_of(**row) == label
                 && node.usability == Usability::Usable
                 && !is_refused
