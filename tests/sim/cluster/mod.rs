@@ -41,7 +41,7 @@ use world::{Outcome, World};
 const SEEDS: u64 = 10_000;
 
 /// In one of so many clusters at least a user is to come to its limit and to wait there.
-const LIMITED_PART: u64 = 5;
+const LIMITED_PART: u64 = 6;
 
 /// Lines of the story that are shown of a run that failed.
 const STORY_SHOWN: usize = 40;
