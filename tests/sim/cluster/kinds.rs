@@ -37,8 +37,8 @@ happenings! {
     /// The user limit was known at the moment of a grant; and was passed by it.
     UserLimitJudged, UserLimitPassed,
     /// Something was pending at a quiet moment, no limit was in its way, and every node was looked at for it; the same of
-    /// an ApplicationMaster's container; and while something else in the label was kept back by a limit.
-    PendingJudged, MasterJudged, JudgedNearLimit,
+    /// an ApplicationMaster's container; and while a user limit, or a queue's bound, kept back something else in the label.
+    PendingJudged, MasterJudged, JudgedBesideUserLimit, JudgedBesideQueue,
     /// What was in the way of something pending at a quiet moment: its user's limit, or a queue's bound.
     KeptByUserLimit, KeptByQueue,
     /// A cluster in which a user limit was passed, and then in the way of something.

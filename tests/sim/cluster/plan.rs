@@ -171,8 +171,10 @@ fn queues(chance: &mut Chance, has_labelled: bool) -> QueueTree {
         let mut queue = QueueSettings::leaf(path, Some(parent), Capacity::Percent(share));
         for capacity in queue.capacities.values_mut() {
             capacity.maximum_am_resource_percent = *chance.pick(&[0.1, 0.5, 1.0]);
-            capacity.maximum = MaximumCapacity::Percent(*chance.pick(&[75.0, 100.0]));
+            // As much as four ApplicationMasters and the largest task where there are fewest nodes.
+            capacity.maximum = MaximumCapacity::Percent(share.max(*chance.pick(&[50.0, 75.0, 100.0])));
         }
+        queue.priority = chance.below(3) as i32;
         if has_labelled {
             let of_default = queue.capacities.values().next().cloned();
             queue.capacities.extend(of_default.map(|capacity| (LABEL.into(), capacity)));

@@ -203,7 +203,7 @@ impl Books {
             }
         }
         let short = self.short_leaves(&pending, label);
-        let is_near_limit = pending.len() < all.len() || !short.is_empty();
+        let is_beside_limit = all.iter().any(|ask| limit_of(ask) == Some(UserLimit::Over));
         for ask in pending {
             if short.contains(&ask.leaf) {
                 tally.hit(Happening::KeptByQueue);
@@ -217,8 +217,11 @@ impl Books {
             }
             let of_whom = if ask.ask.is_some() { Happening::PendingJudged } else { Happening::MasterJudged };
             tally.hit(of_whom);
-            if is_near_limit {
-                tally.hit(Happening::JudgedNearLimit);
+            if is_beside_limit {
+                tally.hit(Happening::JudgedBesideUserLimit);
+            }
+            if !short.is_empty() {
+                tally.hit(Happening::JudgedBesideQueue);
             }
             if let Some(text) = self.room_for(ask, label) {
                 return Some((ask.application, text));

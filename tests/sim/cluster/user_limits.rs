@@ -131,6 +131,11 @@ impl<'a> Users<'a> {
     }
 }
 
+/// Containers, for people.
+fn names(ids: &[ContainerId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 impl Books {
     /// Who uses what in a leaf and a label, of the containers that count; `None` where the label has nothing of some type,
     /// so that shares of it say nothing.
@@ -228,7 +233,8 @@ impl Books {
                 let (used, ceiling) = (users.used(user), users.ceiling());
                 let path = &self.tree.queues[leaf as usize].path;
                 return Err(error(format_args!(
-                    "{user} is granted {own:?} and uses {used:?} of label {label:?} in {path}, its bound is {ceiling:?}"
+                    "{user} is granted {} and uses {used:?} of label {label:?} in {path}, its bound is {ceiling:?}",
+                    names(own)
                 )));
             }
         }
@@ -271,8 +277,9 @@ impl Books {
         let path = &self.tree.queues[leaf as usize].path;
         let used = &users.used;
         Err(error(format_args!(
-            "{own:?} are granted: of label {label:?} users of {path} have {used:?}, that of the last was over its limit \
-             before; active {active:?}"
+            "granted are {}: of label {label:?} users of {path} have {used:?}, that of the last was over its limit \
+             before; {active:?}",
+            names(own)
         )))
     }
 }
