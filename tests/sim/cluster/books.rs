@@ -123,6 +123,13 @@ pub(super) struct Wanted {
     pub(super) changed_us: u64,
 }
 
+impl Wanted {
+    /// Something is outstanding.
+    pub(super) const fn is_open(&self) -> bool {
+        self.target > self.highest
+    }
+}
+
 /// An attempt's own container: what it takes of the limits for ApplicationMasters.
 #[derive(Debug)]
 pub(super) struct Master {

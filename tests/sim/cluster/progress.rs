@@ -53,13 +53,17 @@ impl Books {
         waits_us: u64,
         tally: &mut Tally,
     ) -> Option<(ApplicationId, String)> {
+        let is_open = |attempt: &Attempt| attempt.wanted.values().any(Wanted::is_open);
+        if !self.attempts.values().any(is_open) && !self.masters.values().any(|master| master.is_waiting) {
+            return None;
+        }
         let labels: BTreeSet<&str> = self.nodes.keys().map(|row| self.label_of(*row)).collect();
         labels.into_iter().find_map(|label| self.stranded_in(label, now_us, waits_us, tally))
     }
 
     fn pending(&self, label: &str) -> Vec<Pending<'_>> {
         let asks = self.attempts.values().flat_map(|attempt| {
-            let open = attempt.wanted.values().filter(|wanted| wanted.target > wanted.highest);
+            let open = attempt.wanted.values().filter(|wanted| wanted.is_open());
             open.map(move |wanted| (attempt, wanted))
         });
         let asks = asks.filter(|(_, wanted)| wanted.label == label).filter_map(|(attempt, wanted)| {
@@ -189,8 +193,10 @@ impl Books {
         tally: &mut Tally,
     ) -> Option<(ApplicationId, String)> {
         let all = self.pending(label);
-        let limits: BTreeMap<(u32, &str), UserLimit> =
-            all.iter().map(|ask| ((ask.leaf, ask.user), self.user_limit(ask, label, &all))).collect();
+        let mut limits: BTreeMap<(u32, &str), UserLimit> = BTreeMap::new();
+        for ask in &all {
+            limits.entry((ask.leaf, ask.user)).or_insert_with(|| self.user_limit(ask, label, &all));
+        }
         let limit_of = |ask: &Pending<'_>| limits.get(&(ask.leaf, ask.user)).copied();
         let mut pending = Vec::new();
         for ask in &all {

@@ -99,6 +99,8 @@ pub(crate) struct ResourceManager {
     pub(super) calls: (u64, u64),
     /// Commands of administration taken in and replies to them.
     pub(super) told: (u64, u64),
+    /// Nodes are held for asks that fit nowhere, since the scheduler's last step; for whose, only the scheduler knows.
+    pub(super) holds_nodes: bool,
     /// By role: a step is planned.
     planned: Vec<bool>,
 }
@@ -127,6 +129,7 @@ impl ResourceManager {
             operations: VecDeque::new(),
             calls: (0, 0),
             told: (0, 0),
+            holds_nodes: false,
             planned: vec![false; 3 + plan.shards.len()],
         }
     }
@@ -166,11 +169,6 @@ impl ResourceManager {
     pub(super) fn due_roles(&self, now_us: u64) -> Vec<Role> {
         let due = self.deadlines().filter(|(_, deadline)| deadline.as_nanos() <= now_us * 1_000);
         due.map(|(role, _)| role).collect()
-    }
-
-    /// Whether nodes are held for asks that fit nowhere; for whose, only the scheduler knows.
-    pub(super) fn holds_nodes(&self) -> bool {
-        self.scheduling.scheduler().totals().reserved_containers > 0
     }
 
     /// True when nothing waits between the roles.
@@ -339,7 +337,6 @@ impl World {
 
     fn step_scheduler(&mut self) -> Result<(), String> {
         let now = instant(self.now_us);
-        let was_held = self.rm.holds_nodes();
         let (most, size) = (self.chance.between(1, 16), self.chance.between(1, self.plan.batch_max));
         for _ in 0..most {
             let Some(command) = self.rm.scheduler_commands.pop_front() else { break };
@@ -399,7 +396,10 @@ impl World {
             self.seen.pushed(bytes, &mut self.tally)?;
             self.book_events(bytes)?;
         }
-        self.books.check_grants((was_held, self.rm.holds_nodes()), &mut self.tally)?;
+        let totals = self.rm.scheduling.scheduler().totals();
+        let is_held = totals.reserved_containers > 0;
+        let was_held = core::mem::replace(&mut self.rm.holds_nodes, is_held);
+        self.books.check_grants((was_held, is_held), &mut self.tally)?;
         self.send_all(&answers)?;
         self.send_all(&pushes)?;
         for command in commands {
@@ -411,7 +411,7 @@ impl World {
             self.rm.application_events.extend(events);
             self.plan_step(Role::Application);
         }
-        self.check_scheduler()?;
+        self.check_scheduler(&totals)?;
         (0..self.rm.shards.len()).for_each(|shard| self.poll_shard(shard));
         let rm = &self.rm;
         if rm.scheduling.has_work()

@@ -277,7 +277,7 @@ impl World {
         }
         self.quiet_us = self.now_us + QUIET_EVERY_US;
         // What is held is kept from others, and counts as used by whom it is held for.
-        if self.rm.holds_nodes() {
+        if self.rm.holds_nodes {
             return Ok(());
         }
         let settings = &self.plan.scheduler;
