@@ -191,6 +191,38 @@ fn e17_head_of_line_keeps_its_room_from_later_applications_and_siblings() {
     assert!(order.contains(&a) && order.contains(&later) && order.contains(&b));
 }
 
+/// Story: an application waited for more than was left below its queue's maximum, and an ApplicationMaster behind it for
+/// less. The first one took its ask back, and nobody looked again: the other waited until something else happened in the
+/// cluster.
+#[test]
+fn what_waited_behind_an_ask_goes_on_when_it_is_withdrawn() {
+    // Its own maximum keeps the first back, or that of the queue above.
+    for (of_parent, of_leaf) in [(100.0, 60.0), (60.0, 100.0)] {
+        for is_removed in [false, true] {
+            let mut cluster = Cluster::new(settings(tree(&[
+                ("root.p", 60.0, of_parent),
+                ("root.q", 40.0, 100.0),
+                ("root.p.a", 60.0, of_leaf),
+                ("root.p.b", 40.0, 100.0),
+            ])));
+            cluster.node(100);
+            let (first, behind) = (cluster.submit(1, "u", "root.p.a"), cluster.submit(2, "u", "root.p.a"));
+            let kept = cluster.submit(3, "u", "root.p.a");
+            cluster.ask(kept, 50, 1);
+            assert_eq!(cluster.schedule().len(), 1);
+            cluster.ask(first, 12, 1);
+            cluster.ask(behind, 1, 5);
+            assert!(cluster.schedule().is_empty(), "the first one wants 12 of the 10 that are left");
+            if is_removed {
+                cluster.remove(1);
+            } else {
+                cluster.ask(first, 12, 0);
+            }
+            assert_eq!(cluster.schedule().len(), 5, "{of_parent} {of_leaf} {is_removed}");
+        }
+    }
+}
+
 /// Story: after a restart the applications that ran came back before any node did. Their queue was given as an amount, which is
 /// no part of an empty cluster: at most 0 applications, and every one of them was rejected.
 #[test]

@@ -32,6 +32,41 @@ impl Amount {
         Self(part(self.0), part(self.1))
     }
 
+    /// To the nearest whole.
+    pub(super) fn rounded_times(self, share: f64) -> Self {
+        let part = |amount: u64| (amount as f64 * share + 0.5) as u64;
+        Self(part(self.0), part(self.1))
+    }
+
+    /// One of so many parts, up to the whole.
+    pub(super) fn divided_up(self, parts: f64) -> Self {
+        let part = |amount: u64| (amount as f64 / parts - 1e-9).ceil() as u64;
+        Self(part(self.0), part(self.1))
+    }
+
+    /// Up to whole steps.
+    pub(super) const fn up_to(self, step: Self) -> Self {
+        Self(self.0.next_multiple_of(step.0), self.1.next_multiple_of(step.1))
+    }
+
+    /// Down to whole steps.
+    pub(super) const fn down_to(self, step: Self) -> Self {
+        Self(self.0 / step.0 * step.0, self.1 / step.1 * step.1)
+    }
+
+    /// YARN's `compare`: memory, or the largest share of the whole first and the other after it.
+    pub(super) fn is_more(self, other: Self, whole: Self, calculator: Calculator) -> bool {
+        if matches!(calculator, Calculator::Memory) {
+            return self.0 > other.0;
+        }
+        let shares = |of: Self| {
+            let (memory, cores) =
+                (u128::from(of.0) * u128::from(whole.1), u128::from(of.1) * u128::from(whole.0));
+            [memory.max(cores), memory.min(cores)]
+        };
+        shares(self) > shares(other)
+    }
+
     /// Cores count only where the calculator looks at them.
     pub(super) const fn fits(self, room: Self, calculator: Calculator) -> bool {
         self.0 <= room.0 && (matches!(calculator, Calculator::Memory) || self.1 <= room.1)
@@ -66,6 +101,8 @@ pub(super) struct Held {
     /// The label its ask named.
     pub(super) label: String,
     pub(super) is_running: bool,
+    /// Of an ApplicationMaster: it may run on when its attempt is over.
+    pub(super) is_master: bool,
 }
 
 /// Priority and allocation request id.
@@ -80,8 +117,27 @@ pub(super) struct Wanted {
     pub(super) size: Amount,
     pub(super) label: String,
     pub(super) relaxes: bool,
+    /// It names hosts or racks, or did: it may wait for them.
+    pub(super) has_places: bool,
     /// When the ask or what it got last changed.
     pub(super) changed_us: u64,
+}
+
+impl Wanted {
+    /// Something is outstanding.
+    pub(super) const fn is_open(&self) -> bool {
+        self.target > self.highest
+    }
+}
+
+/// An attempt's own container: what it takes of the limits for ApplicationMasters.
+#[derive(Debug)]
+pub(super) struct Master {
+    pub(super) size: Amount,
+    pub(super) label: String,
+    pub(super) blacklist: BTreeSet<String>,
+    /// There is no container yet.
+    pub(super) is_waiting: bool,
 }
 
 #[derive(Debug)]
@@ -113,15 +169,21 @@ pub(crate) struct Books {
     pub(super) attempts: BTreeMap<u64, Attempt>,
     /// Blacklists of attempts that left containers behind: they go to the next one with them.
     pub(super) left_blacklists: BTreeMap<ApplicationId, BTreeSet<String>>,
-    /// ApplicationMasters that have no container yet.
-    pub(super) masters: BTreeMap<ApplicationAttemptId, (Amount, String)>,
+    /// Of every attempt there is that has one in the cluster.
+    pub(super) masters: BTreeMap<ApplicationAttemptId, Master>,
     pub(super) held: BTreeMap<ContainerId, Held>,
     /// Ended for queue and user; their nodes have not said so.
     pub(super) leaving: BTreeMap<ContainerId, Held>,
+    /// ApplicationMasters whose attempts are over: whether queue and user still have them the books cannot tell.
+    pub(super) parting: BTreeMap<ContainerId, Held>,
     /// Commands that are not answered yet.
     pub(super) asked: BTreeMap<u64, SchedulerCommand>,
     /// Granted since the last check.
     pub(super) fresh: Vec<ContainerId>,
+    /// Ended since the last check, perhaps after something was granted.
+    pub(super) ended: Vec<(ContainerId, Held)>,
+    /// Limits may be others than those under which nodes were held.
+    pub(super) has_resized: bool,
 }
 
 pub(super) fn error(text: impl core::fmt::Display) -> String {
@@ -144,8 +206,11 @@ impl Books {
             masters: BTreeMap::new(),
             held: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            parting: BTreeMap::new(),
             asked: BTreeMap::new(),
             fresh: Vec::new(),
+            ended: Vec::new(),
+            has_resized: false,
         }
     }
 
@@ -156,7 +221,10 @@ impl Books {
         for report in &event.completed {
             self.held.remove(&report.container_id);
             self.leaving.remove(&report.container_id);
+            self.parting.remove(&report.container_id);
         }
+        self.has_resized |= event.removed.is_some() || event.added.is_some();
+        self.has_resized |= event.usability.is_some() || event.capability.is_some();
         if event.removed.is_some() || event.added.is_some() {
             self.clear_node(row);
             self.nodes.remove(&row);
@@ -176,12 +244,14 @@ impl Books {
         }
         for report in &event.launched {
             let size = Amount(report.capability.memory_mb, u64::from(report.capability.virtual_cores));
-            match self.held.get_mut(&report.container_id) {
+            let id = &report.container_id;
+            match self.held.get_mut(id).or_else(|| self.parting.get_mut(id)) {
                 Some(held) => held.is_running = true,
                 // Nobody's: it uses its node until it is gone.
                 None => {
-                    let held = Held { node: row, size, label: String::new(), is_running: true };
-                    self.leaving.insert(report.container_id, held);
+                    let label = String::new();
+                    let held = Held { node: row, size, label, is_running: true, is_master: false };
+                    self.leaving.insert(*id, held);
                 }
             }
         }
@@ -190,6 +260,7 @@ impl Books {
     fn clear_node(&mut self, row: Row) {
         self.held.retain(|_, held| held.node != row);
         self.leaving.retain(|_, held| held.node != row);
+        self.parting.retain(|_, held| held.node != row);
     }
 
     pub(super) fn command(&mut self, command: &SchedulerCommand) {
@@ -201,7 +272,10 @@ impl Books {
             SchedulerCommand::AddAttempt(add) => {
                 if let Some(am) = &add.am {
                     let size = Amount(am.capability.memory_mb, u64::from(am.capability.virtual_cores));
-                    self.masters.insert(add.attempt_id, (size, am.node_label.to_string()));
+                    let blacklist = am.blacklist.iter().map(|host| host.to_string()).collect();
+                    let label = am.node_label.to_string();
+                    let master = Master { size, label, blacklist, is_waiting: true };
+                    self.masters.insert(add.attempt_id, master);
                 }
             }
             SchedulerCommand::RemoveAttempt { attempt_id, keep_containers, .. } => {
@@ -212,15 +286,24 @@ impl Books {
                     self.left_blacklists.insert(application, left.blacklist);
                 }
                 let is_over = |id: &ContainerId, held: &Held| {
-                    id.application_id() == application && !(*keep_containers && held.is_running)
+                    let stays = *keep_containers && held.is_running && !held.is_master;
+                    id.application_id() == application && !stays
                 };
                 let over: Vec<ContainerId> =
                     self.held.iter().filter(|(id, held)| is_over(id, held)).map(|(id, _)| *id).collect();
-                over.iter().for_each(|id| self.end(id));
+                for id in over {
+                    if self.held.get(&id).is_some_and(|held| held.is_master) {
+                        self.parting.extend(self.held.remove_entry(&id));
+                    }
+                    self.end(&id);
+                }
             }
             SchedulerCommand::RemoveApplication { application_id } => {
                 self.live.remove(application_id);
                 self.left_blacklists.remove(application_id);
+                let parting = |id: &ContainerId, _: &mut Held| id.application_id() == *application_id;
+                let parted = self.parting.extract_if(.., parting).filter(|(_, held)| held.is_running);
+                self.leaving.extend(parted);
                 let over: Vec<ContainerId> =
                     self.held.keys().filter(|id| id.application_id() == *application_id).copied().collect();
                 over.iter().for_each(|id| self.end(id));
@@ -238,6 +321,7 @@ impl Books {
 
     /// A command was carried out.
     fn done(&mut self, command: SchedulerCommand) {
+        self.has_resized = true;
         match command {
             SchedulerCommand::MoveApplication { application_id, queue, .. } => {
                 let path =
@@ -286,6 +370,7 @@ impl Books {
             let wanted = attempt.wanted.entry(key).or_default();
             wanted.changed_us = now_us;
             if ask.resource_name != ResourceName::Any {
+                wanted.has_places = true;
                 continue;
             }
             wanted.target = ask.grants_seen.unwrap_or(0) + u64::try_from(ask.num_containers).unwrap_or(0);
@@ -334,11 +419,15 @@ impl Books {
                 self.attempts.insert(attempt.0, entry);
             }
             ApplicationEvent::AmContainerAllocated { attempt_id, container_id, node, resource, .. } => {
-                let label = self.masters.remove(attempt_id).unwrap_or_default().1;
+                let master = self.masters.get_mut(attempt_id);
+                let label = master.map_or_else(String::new, |master| {
+                    master.is_waiting = false;
+                    master.label.clone()
+                });
                 let size = Amount(resource.memory_mb, u64::from(resource.virtual_cores));
-                self.hold(*container_id, *node, size, label);
+                self.hold(*container_id, *node, size, label, true);
             }
-            ApplicationEvent::AmContainerFinished { container_id, .. } => self.end(container_id),
+            ApplicationEvent::AmContainerFinished { container_id, .. } => self.end_late(container_id),
             ApplicationEvent::Reply { token, reply } => {
                 if let Some(command) = self.asked.remove(token)
                     && matches!(reply, QueryReply::Done(_))
@@ -350,11 +439,11 @@ impl Books {
         }
     }
 
-    fn hold(&mut self, id: ContainerId, node: NodeHandle, size: Amount, label: String) {
+    fn hold(&mut self, id: ContainerId, node: NodeHandle, size: Amount, label: String, is_master: bool) {
         for attempt in self.attempts.values_mut() {
             attempt.is_active |= attempt.id == id.application_attempt_id;
         }
-        self.held.insert(id, Held { node: row_of(node), size, label, is_running: false });
+        self.held.insert(id, Held { node: row_of(node), size, label, is_running: false, is_master });
         self.fresh.push(id);
     }
 
@@ -363,6 +452,13 @@ impl Books {
         if let Some(held) = self.held.remove(id).filter(|held| held.is_running) {
             self.leaving.insert(*id, held);
         }
+    }
+
+    /// The same, said by the scheduler: something may have been granted before.
+    fn end_late(&mut self, id: &ContainerId) {
+        self.ended.extend(self.held.get(id).map(|held| (*id, held.clone())));
+        self.leaving.extend(self.parting.remove_entry(id).filter(|(_, held)| held.is_running));
+        self.end(id);
     }
 
     /// Grants and ends, answered or pushed: every key is granted what it wants, one number after the other.
@@ -404,7 +500,7 @@ impl Books {
             }
             let label = wanted.label.clone();
             attempt.numbers.insert((ask, granted), id);
-            self.hold(id, container.node, size, label);
+            self.hold(id, container.node, size, label, false);
         }
         for status in &answer.completed_container_statuses {
             let event = number;
@@ -412,7 +508,7 @@ impl Books {
             let Some(attempt) = self.attempts.get_mut(&key) else { continue };
             if event > attempt.last_event {
                 attempt.last_event = event;
-                self.end(&status.container_id);
+                self.end_late(&status.container_id);
             }
         }
         Ok(())

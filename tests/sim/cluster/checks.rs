@@ -9,6 +9,7 @@ use heddle::engine::application::message::UpdatePurpose;
 use heddle::engine::application::{ApplicationReply, StoreOperation};
 use heddle::engine::batch::StreamRef;
 use heddle::engine::event::{NodeCommand, NodeOrder};
+use heddle::engine::scheduler::Totals;
 use heddle::engine::scheduler::message::ApplicationEvent;
 use heddle_wire::application_client::GetApplicationReportResponse;
 use heddle_wire::application_master::{
@@ -381,7 +382,7 @@ impl Seen {
 
 impl World {
     /// After every step of the scheduler.
-    pub(super) fn check_scheduler(&mut self) -> Result<(), String> {
+    pub(super) fn check_scheduler(&mut self, totals: &Totals) -> Result<(), String> {
         let scheduler = self.rm.scheduling.scheduler();
         // Walks everything: after some of the steps, and at the end.
         if self.now_us.is_multiple_of(4)
@@ -389,7 +390,6 @@ impl World {
         {
             return Err(format!("the scheduler's sums do not agree: {first}"));
         }
-        let totals = scheduler.totals();
         if totals.impossible_transitions > 0 {
             return Err("something happened to a container that cannot happen in its state".to_owned());
         }
@@ -500,6 +500,10 @@ impl World {
         let fleet = self.fleet.counters();
         if fleet.tokens_wrong > 0 {
             return Err(format!("{} wrong tokens", fleet.tokens_wrong));
+        }
+        let at_limit = [Happening::UserLimitPassed, Happening::KeptByUserLimit];
+        if at_limit.iter().all(|happening| self.tally.count(*happening) > 0) {
+            self.tally.hit(Happening::LimitedUsers);
         }
         let masters = self.masters.counters();
         self.tally

@@ -34,8 +34,17 @@ happenings! {
     Denied, Sanitised,
     /// Granted on a node with the label that was asked for, and on one with a shared label that was not.
     GrantedOnLabel, GrantedAsGuest,
-    /// Something was pending at a quiet moment, and every limit and node was looked at for it.
-    PendingJudged,
+    /// The user limit was known at the moment of a grant; and was passed by it.
+    UserLimitJudged, UserLimitPassed,
+    /// Something was pending at a quiet moment, no limit was in its way, and every node was looked at for it; the same of
+    /// an ApplicationMaster's container; and while a user limit, or a queue's bound, kept back something else in the label.
+    PendingJudged, MasterJudged, JudgedBesideUserLimit, JudgedBesideQueue,
+    /// What was in the way of something pending at a quiet moment: its user's limit, or a queue's bound.
+    KeptByUserLimit, KeptByQueue,
+    /// A cluster in which a user limit was passed, and then in the way of something.
+    LimitedUsers,
+    /// It is too large for its queue or every node, and nobody waits for it.
+    PassedOver,
     // The state store:
     StoreSlow, StoreFailed,
     // Ends:

@@ -10,7 +10,8 @@
 //! | `roles` | the ResourceManager: its roles and what is between them |
 //! | `acts` | what goes wrong, and who meddles |
 //! | `checks` | what has to hold |
-//! | `books`, `rules` | what was granted and what is pending, counted without the engine |
+//! | `books` | what was granted and what is pending, counted without the engine |
+//! | `rules`, `user_limits`, `progress` | what may be granted, and what need not wait, by the books |
 //! | `kinds` | what was really met |
 //!
 //! `SIM_SEED`, `SIM_SEEDS` and `SIM_FIRST` work as for nodes alone; these tests begin with `cluster::`.
@@ -21,10 +22,13 @@ mod books_tests;
 mod checks;
 mod checks_tests;
 mod kinds;
+mod limits_tests;
 mod peers;
 mod plan;
+mod progress;
 mod roles;
 mod rules;
+mod user_limits;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,6 +39,9 @@ use world::{Outcome, World};
 
 /// Seeds run by default: 17 ms each of one core in a test build, a minute and a half on two.
 const SEEDS: u64 = 10_000;
+
+/// In one of so many clusters at least a user is to come to its limit and to wait there.
+const LIMITED_PART: u64 = 6;
 
 /// Lines of the story that are shown of a run that failed.
 const STORY_SHOWN: usize = 40;
@@ -124,5 +131,7 @@ fn ten_thousand_clusters() {
     if count >= SEEDS {
         let missing: Vec<_> = Happening::ALL.iter().filter(|kind| tally.count(**kind) == 0).collect();
         assert!(missing.is_empty(), "never met: {missing:?}");
+        let limited = tally.count(Happening::LimitedUsers);
+        assert!(limited >= count / LIMITED_PART, "user limits bind in {limited} of {count} clusters");
     }
 }

@@ -161,18 +161,31 @@ fn keys() -> KeyPair {
 }
 
 fn queues(chance: &mut Chance, has_labelled: bool) -> QueueTree {
+    // A user's ApplicationMasters alone, four of a GiB where there are fewest nodes, have to be within its limit: nobody
+    // would ever be given more, as in YARN.
+    let factors = |share: f32| match share {
+        100.0 => [None, Some(0.25), Some(0.5), Some(1.0)],
+        _ => [None, Some(1.0), Some(1.5), Some(4.0)],
+    };
     let leaf = |chance: &mut Chance, path: &str, parent: u32, share: f32| {
         let mut queue = QueueSettings::leaf(path, Some(parent), Capacity::Percent(share));
         for capacity in queue.capacities.values_mut() {
             capacity.maximum_am_resource_percent = *chance.pick(&[0.1, 0.5, 1.0]);
-            capacity.maximum = MaximumCapacity::Percent(*chance.pick(&[75.0, 100.0]));
+            // As much as four ApplicationMasters and the largest task where there are fewest nodes.
+            capacity.maximum = MaximumCapacity::Percent(share.max(*chance.pick(&[50.0, 75.0, 100.0])));
         }
+        queue.priority = chance.below(3) as i32;
         if has_labelled {
             let of_default = queue.capacities.values().next().cloned();
             queue.capacities.extend(of_default.map(|capacity| (LABEL.into(), capacity)));
         }
-        queue.user_limit_factor = *chance.pick(&[None, Some(4.0)]);
-        queue.minimum_user_limit_percent = *chance.pick(&[25.0, 100.0]);
+        queue.user_limit_factor = *chance.pick(&factors(share));
+        queue.minimum_user_limit_percent = *chance.pick(&[25.0, 50.0, 100.0]);
+        // At most so many times as much as others that all together have everything.
+        let weight_max = 100.0 / queue.minimum_user_limit_percent;
+        if weight_max > 1.0 && chance.hits(300) {
+            queue.user_weights.insert("bob".into(), if chance.hits(500) { 1.5 } else { weight_max });
+        }
         queue.application_order =
             *chance.pick(&[ApplicationOrder::Fifo, ApplicationOrder::Fair { size_based_weight: false }]);
         queue.placement = *chance.pick(&[NodePlacement::Spread, NodePlacement::BinPack]);

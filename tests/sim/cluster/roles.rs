@@ -99,6 +99,8 @@ pub(crate) struct ResourceManager {
     pub(super) calls: (u64, u64),
     /// Commands of administration taken in and replies to them.
     pub(super) told: (u64, u64),
+    /// Nodes are held for asks that fit nowhere, since the scheduler's last step; for whose, only the scheduler knows.
+    pub(super) holds_nodes: bool,
     /// By role: a step is planned.
     planned: Vec<bool>,
 }
@@ -127,6 +129,7 @@ impl ResourceManager {
             operations: VecDeque::new(),
             calls: (0, 0),
             told: (0, 0),
+            holds_nodes: false,
             planned: vec![false; 3 + plan.shards.len()],
         }
     }
@@ -393,7 +396,10 @@ impl World {
             self.seen.pushed(bytes, &mut self.tally)?;
             self.book_events(bytes)?;
         }
-        self.books.check_grants(&mut self.tally)?;
+        let totals = self.rm.scheduling.scheduler().totals();
+        let is_held = totals.reserved_containers > 0;
+        let was_held = core::mem::replace(&mut self.rm.holds_nodes, is_held);
+        self.books.check_grants((was_held, is_held), &mut self.tally)?;
         self.send_all(&answers)?;
         self.send_all(&pushes)?;
         for command in commands {
@@ -405,7 +411,7 @@ impl World {
             self.rm.application_events.extend(events);
             self.plan_step(Role::Application);
         }
-        self.check_scheduler()?;
+        self.check_scheduler(&totals)?;
         (0..self.rm.shards.len()).for_each(|shard| self.poll_shard(shard));
         let rm = &self.rm;
         if rm.scheduling.has_work()

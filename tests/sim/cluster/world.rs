@@ -276,8 +276,8 @@ impl World {
             return Ok(());
         }
         self.quiet_us = self.now_us + QUIET_EVERY_US;
-        // A reservation keeps a node from others; whose it is only the scheduler knows.
-        if self.rm.scheduling.scheduler().totals().reserved_containers > 0 {
+        // What is held is kept from others, and counts as used by whom it is held for.
+        if self.rm.holds_nodes {
             return Ok(());
         }
         let settings = &self.plan.scheduler;

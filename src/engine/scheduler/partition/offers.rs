@@ -150,7 +150,8 @@ impl Partition {
         if let Some(is_offered) = change {
             self.offer(queues, measures, queue, shape, is_offered);
         }
-        self.is_dirty |= is_wanted;
+        // What is withdrawn may have kept back what is behind it, in its queue and beside it.
+        self.is_dirty = true;
         if is_wanted && !self.shapes.get(shape).is_open {
             self.look_again_for_nodes_to_hold();
         }
