@@ -19,7 +19,8 @@ impl Partition {
         shape: ShapeId,
         is_open: bool,
     ) {
-        if !is_open && !self.shapes.get(shape).was_closed {
+        let of = self.shapes.get(shape);
+        if !is_open && !of.was_closed && of.bit.is_some() {
             self.look_again_for_nodes_to_hold();
         }
         if !self.shapes.set_open(now, shape, is_open) || self.shapes.get(shape).bit.is_some() {
