@@ -165,7 +165,6 @@ fn open_loop_beats_once_an_interval_on_a_connection_each() {
         outcome.slices.iter().map(|slice| slice.latencies.len()).sum::<u64>(),
         outcome.latencies.len()
     );
-    assert!(outcome.server_cpu > Duration::ZERO && outcome.client_cpu > Duration::ZERO);
 }
 
 #[test]
