@@ -62,6 +62,7 @@ fn a_launch_is_carried_with_everything_and_repeated_until_acknowledged() {
 fn an_urgent_launch_is_pushed() {
     let (mut engine, a) = Engine::with_node("a");
     engine.order_of(NodeCommand { node: a.handle(), order: order(launch(1, 10)), is_urgent: true });
+    engine.tick();
     let pushes = engine.pushes();
     assert_eq!(pushes.len(), 1);
     assert_eq!(pushes[0].heartbeat().commands.unwrap().containers_to_launch.len(), 1);

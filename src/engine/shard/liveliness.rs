@@ -15,6 +15,8 @@ use crate::engine::time::{Duration, Instant};
 
 /// Time between two ticks wanted while there are nodes.
 pub(super) const TICK_PERIOD: Duration = Duration::from_millis(100);
+/// The rest of a tick waits until so long after the last.
+const TICK_MIN: Duration = Duration::from_millis(10);
 /// The whole table is looked at in this time. A tick does its share: 1 M rows are 6 ms of every second.
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
@@ -130,9 +132,6 @@ impl Shard {
         }
         self.now = now;
         self.pacing.set_now(now);
-        if !self.push_due.is_empty() {
-            self.flush_pushes(out);
-        }
     }
 
     /// Now, in liveliness time.
@@ -147,12 +146,17 @@ impl Shard {
         self.lease_ms.get(class as usize).copied().unwrap_or(u32::MAX)
     }
 
-    /// Time has passed: deadlines, brake, this tick's share of the sweep, pacing. `busy_permille` is the share of time
+    /// Time has passed: pushes, deadlines, brake, this tick's share of the sweep, pacing. `busy_permille` is the share of time
     /// the shard's thread worked since the last tick.
     pub fn handle_tick(&mut self, now: Instant, busy_permille: u16, out: &mut Outbox) {
         self.advance(now, out);
+        self.send_pushes(out);
         let now = self.now;
         let elapsed = now.since(self.sweep.last_tick);
+        if elapsed < TICK_MIN {
+            // Called for pushes alone. Each tick looks at a row at least, so these would hurry the sweep.
+            return;
+        }
         self.sweep.last_tick = now;
         self.pacing.observe(now, elapsed, busy_permille);
         self.renew_notice_budget(elapsed, out);
@@ -251,11 +255,9 @@ impl Shard {
     /// When [`Shard::handle_tick`] wants to be called next at the latest. `None` while there are no rows.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        if !self.push_due.is_empty() {
-            return Some(self.now);
-        }
         let period = if self.active > 0 { TICK_PERIOD } else { SWEEP_PERIOD };
-        (self.table.len() > 0).then(|| self.sweep.last_tick + period)
+        let sweep = (self.table.len() > 0).then(|| self.sweep.last_tick + period);
+        sweep.into_iter().chain(self.pushes.next_deadline(self.now)).min()
     }
 }
 

@@ -13,7 +13,8 @@
 //! | `heartbeat` | NodeHeartbeat |
 //! | `containers` | what runs on a node |
 //! | `node_event` | what the scheduler is told, one outstanding event per node |
-//! | `node_command` | orders for nodes, answers and pushes that carry them |
+//! | `node_command` | orders for nodes, until they are acknowledged |
+//! | `push` | answers nobody asked for, and their pace |
 //! | `liveliness` | time, SUSPECT, LOST, the brake |
 //! | `decommission` | lists, leaving, coming back |
 //! | `pacing` | interval and phase |
@@ -31,6 +32,7 @@ mod node_event;
 mod node_report;
 mod node_table;
 mod pacing;
+mod push;
 mod registration;
 mod resource;
 mod rm_node;
@@ -50,6 +52,7 @@ use self::liveliness::{Brake, Sweep};
 use self::node_event::DirtyRows;
 use self::node_table::{NodeTable, RowFlags};
 use self::pacing::Pacing;
+use self::push::Pushes;
 use self::rm_node::{RmNodeEvent, transition};
 use super::batch::{AnswerBatch, FrameBatch, FrameRef};
 use super::event::{CommandReply, RemovedReason, ShardCommand};
@@ -147,8 +150,7 @@ pub struct Shard {
     sweep: Sweep,
     brake: Brake,
     resync_slots: ResyncSlots,
-    /// Rows with a push put off.
-    push_due: Vec<u32>,
+    pushes: Pushes,
     /// Active rows.
     active: u32,
     /// RUNNING nodes by capability.
@@ -188,7 +190,7 @@ impl Shard {
             sweep: Sweep::default(),
             brake: Brake::default(),
             resync_slots: ResyncSlots::new(settings.resync_per_second),
-            push_due: Vec::new(),
+            pushes: Pushes::default(),
             active: 0,
             running_by_capability: BTreeMap::new(),
             cluster_load_permille: 0,
@@ -329,7 +331,7 @@ impl Shard {
     /// An estimate of the heap the shard holds. Cost: a walk over all rows; for tests and reports, not per cycle.
     #[must_use]
     pub fn heap_size(&self) -> usize {
-        self.table.heap_size() + self.dirty.heap_size() + self.push_due.capacity() * size_of::<u32>()
+        self.table.heap_size() + self.dirty.heap_size() + self.pushes.heap_size()
     }
 
     /// Lets an event happen to a node, if the table has a row for it. Returns whether it has.

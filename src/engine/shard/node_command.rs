@@ -1,12 +1,11 @@
 //! Orders for nodes: kept per node in sequence until the node acknowledges them, carried by answers and pushes.
 //! Owns: [`Outbound`], the order queue and stored answer of a node. Called by: the duty cycle, `heartbeat`, `registration`.
-//! Does not: decide what to order. Thread: the shard's.
+//! Does not: decide what to order, or when to push (`push` does). Thread: the shard's.
 //! Invariants: sequences count from 1 in each registration; what is sent is always a prefix of what waits, so that one
 //! number acknowledges it; a completed container is forgotten only when its RemoveContainer is acknowledged.
 
 use std::collections::VecDeque;
 
-use heddle_wire::frame::Flags;
 use heddle_wire::limits::{
     COMMANDS_PER_ANSWER_MAX, COMMANDS_PER_NODE_MAX, LAUNCH_BYTES_PER_ANSWER_MAX, LAUNCH_CONTEXT_MAX,
 };
@@ -14,14 +13,12 @@ use heddle_wire::record::{
     ArchivedContainerLaunchContext, AttemptHandle, ContainerId, ContainerLaunch, ContainerLaunchContext,
     ContainerUpdate, SignalContainer, TokenMac,
 };
-use heddle_wire::resource_tracker::{NodeCommands, NodeHeartbeatResponse, NodeUpdates};
-use heddle_wire::write_frame;
+use heddle_wire::resource_tracker::NodeCommands;
 
 use super::node_table::RowFlags;
 use super::resource;
 use super::rm_node::{RmNodeEvent, transition};
 use super::{Outbox, Shard};
-use crate::engine::batch::StreamRef;
 use crate::engine::event::{LaunchOrder, NodeCommand, NodeOrder};
 use crate::engine::time::Instant;
 
@@ -42,7 +39,7 @@ pub(super) struct Outbound {
     /// Highest sequence ever sent. A node cannot acknowledge more.
     sent: u32,
     /// When it was last pushed to.
-    pushed_at: Option<Instant>,
+    pub(super) pushed_at: Option<Instant>,
     /// Launches in the queue.
     launches: usize,
     /// Body of the last answer.
@@ -56,6 +53,11 @@ impl Outbound {
 
     fn next_sequence(&self) -> u32 {
         self.acknowledged.saturating_add(self.queue.len() as u32)
+    }
+
+    /// Something waits that no answer or push has carried yet.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.next_sequence() > self.sent
     }
 
     /// Numbers what waits anew, from 1: the sequence begins again with a registration.
@@ -82,7 +84,7 @@ impl Outbound {
     }
 
     /// The longest prefix that fits an answer.
-    fn commands(&mut self) -> Option<Box<NodeCommands>> {
+    pub(super) fn commands(&mut self) -> Option<Box<NodeCommands>> {
         if self.queue.is_empty() {
             return None;
         }
@@ -238,6 +240,9 @@ impl Shard {
             self.notice(out, true, Some(row), || format!("{container_id} is not launched: {text}"));
             return Ok(());
         }
+        // Somebody waits for a process to start or to hear; nobody does for one to end, its place is free already.
+        let is_awaited =
+            !matches!(command.order, NodeOrder::CleanupContainer(_) | NodeOrder::CleanupApplication(_));
         if let NodeOrder::UpdateResource(capability) = &command.order {
             self.set_capability(row, capability.clone());
             self.tell_capability(row);
@@ -264,64 +269,9 @@ impl Shard {
             self.table.hot[row as usize].flags.set(RowFlags::COMMANDS);
         }
         if command.is_urgent {
-            self.push_soon(row, out);
+            self.push_later(row, is_awaited);
         }
         Ok(())
-    }
-
-    /// Pushes at once, or, when the node was pushed to at this very time, with the next step: a hundred urgent orders
-    /// in one cycle make two pushes and not a hundred that repeat each other.
-    fn push_soon(&mut self, row: u32, out: &mut Outbox) {
-        let now = self.now;
-        let outbound = self.table.cold_mut(row).outbound.get_or_insert_default();
-        if outbound.pushed_at != Some(now) {
-            self.push(row, out);
-        } else if !self.table.hot[row as usize].flags.has(RowFlags::PUSH_DUE) {
-            self.table.hot[row as usize].flags.set(RowFlags::PUSH_DUE);
-            self.push_due.push(row);
-        }
-    }
-
-    /// Sends the pushes that were put off.
-    pub(super) fn flush_pushes(&mut self, out: &mut Outbox) {
-        for row in core::mem::take(&mut self.push_due) {
-            let hot = &mut self.table.hot[row as usize];
-            hot.flags.clear(RowFlags::PUSH_DUE);
-            if hot.state.is_active() && !hot.flags.has(RowFlags::FREE) {
-                self.push(row, out);
-            }
-        }
-    }
-
-    /// What waits for the node, as an answer nobody asked for. It repeats the last response id and changes nothing.
-    fn push(&mut self, row: u32, out: &mut Outbox) {
-        let now = self.now;
-        let handle = self.table.handle(row);
-        let hot = self.table.hot[row as usize];
-        if hot.stream == StreamRef::NONE {
-            return;
-        }
-        let capability =
-            hot.flags.has(RowFlags::TELL_CAPABILITY).then(|| resource::to_wire(self.table.capability(row)));
-        let (phase_ms, lease_ms) = (self.phase_ms(row, hot.interval_ms), self.lease_ms(hot.class));
-        let outbound = self.table.cold_mut(row).outbound.get_or_insert_default();
-        outbound.pushed_at = Some(now);
-        let updates = capability.map(|capability| {
-            Box::new(NodeUpdates { capability: Some(capability), ..NodeUpdates::default() })
-        });
-        let response = NodeHeartbeatResponse {
-            response_id: hot.response_id,
-            heartbeat_interval_ms: hot.interval_ms,
-            next_heartbeat_ms: hot.next_ms,
-            phase_ms,
-            lease_ms,
-            commands: outbound.commands(),
-            updates,
-            ..NodeHeartbeatResponse::default()
-        };
-        out.pushes.push_with(hot.stream, |bytes| {
-            write_frame(bytes, Flags::PUSH, 0, handle.0, &response);
-        });
     }
 
     /// The commands an answer carries.

@@ -46,10 +46,12 @@ impl RowFlags {
     pub(super) const IN_FULL_REPORT: Self = Self(1 << 10);
     /// Stands for an excluded host that never registered.
     pub(super) const PLACEHOLDER: Self = Self(1 << 11);
-    /// Waits for its turn to be pushed to.
+    /// Is pushed to with the next tick.
     pub(super) const PUSH_DUE: Self = Self(1 << 12);
     /// It is being emptied because an administrator named it, not because of the lists.
     pub(super) const DRAINED_BY_NAME: Self = Self(1 << 13);
+    /// Is pushed to a while after the last push.
+    pub(super) const PUSH_LATER: Self = Self(1 << 14);
 
     /// Any of these keeps a beat off the short path.
     pub(super) const ATTENTION: Self = Self(

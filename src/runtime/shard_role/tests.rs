@@ -283,7 +283,10 @@ fn pushes_past_the_bound_are_dropped_and_counted_and_their_orders_are_not_lost()
     assert_eq!(bench.settle().len(), 1);
     let kept = bench.starve();
     for id in 0..ORDERS {
-        bench.node_commands.offer(cleanup(handle, id, true)).unwrap();
+        // Urgent, and not an end: ends go together, a few times a second.
+        let NodeOrder::CleanupContainer(container) = cleanup(handle, id, true).order else { unreachable!() };
+        let order = NodeOrder::RemoveContainer(container);
+        bench.node_commands.offer(NodeCommand { node: handle, order, is_urgent: true }).unwrap();
         assert!(bench.step() > 0);
         // A push repeats what waits: it is past the bound by one at most.
         assert!(bench.role.nets.waiting_size(0) < WAITING_SIZE_MAX + 64 * 1_024);
@@ -305,8 +308,9 @@ fn pushes_past_the_bound_are_dropped_and_counted_and_their_orders_are_not_lost()
         bench.send(&[beat(1, handle, response_id, told.len() as u32)]);
         let (_, body) = bench.settle().pop().unwrap();
         let commands = decode::<NodeHeartbeatResponse>(&body).unwrap().commands.unwrap();
-        assert!(commands.containers_to_cleanup.len() <= COMMANDS_PER_ANSWER_MAX);
-        told.extend(commands.containers_to_cleanup.into_iter().map(|id| id.container_id));
+        let removed = commands.containers_to_be_removed_from_nm;
+        assert!(removed.len() <= COMMANDS_PER_ANSWER_MAX);
+        told.extend(removed.into_iter().map(|id| id.container_id));
         assert_eq!(commands.last_sequence as usize, told.len());
     }
     assert_eq!(told, (0..ORDERS).collect::<Vec<_>>());
