@@ -38,7 +38,7 @@ pub(super) struct Outbound {
     acknowledged: u32,
     /// Highest sequence ever sent. A node cannot acknowledge more.
     sent: u32,
-    /// When it was last pushed to.
+    /// When it was last pushed to, in liveliness time.
     pub(super) pushed_at: Option<Instant>,
     /// Launches in the queue.
     launches: usize,
