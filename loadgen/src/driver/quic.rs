@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddle::pki::{Identity, PkiError};
+use heddle::transport::congestion_control;
 use quinn::{
     AckFrequencyConfig, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
     ServerConfig, TokioRuntime, TransportConfig, VarInt,
@@ -75,6 +76,7 @@ fn transport(bidi_streams: u32, window: u32) -> TransportConfig {
         // The default of 333 ms makes a lost first packet cost a second; inside a data centre it is below 1 ms.
         .initial_rtt(Duration::from_millis(10))
         .mtu_discovery_config(Some(mtu))
+        .congestion_controller_factory(congestion_control())
         .ack_frequency_config(Some(ack_frequency));
     transport
 }
