@@ -303,6 +303,36 @@ fn handing_on(cluster: &mut Cluster, count: u64) -> Wall {
     took
 }
 
+/// Time for grants to an application that names `hosts` hosts with room, a container on each, with their racks.
+fn naming_hosts(cluster: &mut Cluster, hosts: u32, count: u64) -> Wall {
+    let mut took = Wall::ZERO;
+    let attempt = cluster.attempts[0];
+    for _ in 0..count.div_ceil(u64::from(hosts)) {
+        for is_wanted in [true, false] {
+            let mut ask = |place: Place<'_>, count: u32| {
+                let count = if is_wanted { count } else { 0 };
+                let capability = ResourceVector::new(1_024, 1);
+                let ask = Ask { key: KEY, place, capability, count, relax_locality: true, node_label: None };
+                cluster.scheduler.update_ask(Instant::ZERO, attempt, &ask);
+            };
+            ask(Place::Any, hosts);
+            for rack in 0..hosts.div_ceil(40) {
+                ask(Place::Rack(&format!("r{rack}")), 40.min(hosts - rack * 40));
+            }
+            for host in 0..hosts {
+                ask(Place::Host(&format!("n{host}")), 1);
+            }
+            if is_wanted {
+                let start = Clock::now();
+                assert_eq!(cluster.schedule(usize::MAX), hosts as usize);
+                took += start.elapsed();
+            }
+        }
+        cluster.give_back(0);
+    }
+    took.mul_f64(count as f64 / (count.next_multiple_of(u64::from(hosts)) as f64))
+}
+
 fn schedule(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("schedule");
     group.throughput(Throughput::Elements(1)).sample_size(10);
@@ -343,6 +373,12 @@ fn schedule(criterion: &mut Criterion) {
     });
     let mut at_90 = Cluster::new(10_000);
     at_90.fill(0.9);
+    for hosts in [200, 2_000] {
+        group.bench_function(format!("name_hosts/{hosts}_of_10k_nodes"), |bencher| {
+            let mut cluster = Cluster::new(10_000);
+            bencher.iter_custom(|count| naming_hosts(&mut cluster, hosts, count));
+        });
+    }
     group.bench_function("fill_from_90/10k_nodes", |bencher| {
         bencher.iter_custom(|count| {
             // Room for so many is left; it is filled again and again.

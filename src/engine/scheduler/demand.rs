@@ -412,11 +412,15 @@ impl Scheduler {
             wanted.remove(&(shape, key));
             !has_other(wanted)
         };
-        if !is_change {
-            return;
-        }
         let app_key = share.key;
         let partition = &mut self.partitions[usize::from(number)];
+        if !is_change {
+            // Another key of it may be the first now.
+            if let Some(leaf) = partition.leaf_mut(queue) {
+                leaf.open_local.touch(shape);
+            }
+            return;
+        }
         partition.shapes.take_walk(shape, (row, false));
         partition.want(&self.queues, &self.measures, (queue, user), (shape, app_key), is_wanted);
     }

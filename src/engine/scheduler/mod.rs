@@ -25,6 +25,7 @@ mod doors;
 mod explain;
 pub mod face;
 pub mod limits;
+mod local_order;
 pub mod message;
 mod names;
 mod node_events;

@@ -16,6 +16,7 @@ use super::attempt::AppKey;
 use super::container::{Locality, RmContainer, RmContainerState};
 use super::demand::{AM_KEY, MAX_KEY, MIN_KEY};
 use super::face::{AttemptEvent, Granted, SchedulerKey, SchedulerOutput};
+use super::local_order::LocalPlace;
 use super::message::ApplicationEvent;
 use super::queue::{LeafUserIndex, QueueIndex};
 use super::reservation::HOLDS_PER_STEP;
@@ -184,6 +185,7 @@ impl Scheduler {
         room: &ResourceVector,
     ) -> Pick {
         loop {
+            self.settle_local(number, queue);
             let partition = &self.partitions[number];
             let Some(leaf) = partition.leaf(queue) else { return Pick::Nothing };
             if leaf.limit_block.is_some() {
@@ -214,11 +216,10 @@ impl Scheduler {
                     best = Some((key, user, shape));
                 }
             }
-            for shape in &leaf.open_local {
-                let Some((key, user)) = leaf.first(*shape) else { continue };
-                if nearer(&best, key, *shape) {
-                    best = Some((key, user, *shape));
-                }
+            if let Some(local) = leaf.open_local.first()
+                && nearer(&best, local.app, local.shape)
+            {
+                best = Some((local.app, local.user, local.shape));
             }
             let mut chosen = None;
             let mut is_parked = false;
@@ -251,6 +252,32 @@ impl Scheduler {
                 _ => Pick::Nothing,
             };
         }
+    }
+
+    /// Puts a leaf's open shapes of racks and hosts in order again, those that changed.
+    fn settle_local(&mut self, number: usize, queue: QueueIndex) {
+        let Some(leaf) = self.partitions[number].leaf_mut(queue) else { return };
+        if leaf.open_local.is_settled() {
+            return;
+        }
+        let changed = leaf.open_local.take_changed();
+        for shape in &changed {
+            let place = self.local_place(number, queue, *shape);
+            if let Some(leaf) = self.partitions[number].leaf_mut(queue) {
+                leaf.open_local.settle(*shape, place);
+            }
+        }
+        if let Some(leaf) = self.partitions[number].leaf_mut(queue) {
+            leaf.open_local.settled(changed);
+        }
+    }
+
+    /// Where a shape of a rack or host stands in the order of a leaf.
+    pub(super) fn local_place(&self, number: usize, queue: QueueIndex, shape: ShapeId) -> Option<LocalPlace> {
+        let partition = &self.partitions[number];
+        let (app, user) = partition.leaf(queue)?.first(shape)?;
+        let key = self.first_key(number, app.row, shape)?;
+        Some(LocalPlace { app, key, reach: partition.shapes.get(shape).reach, shape, user })
     }
 
     /// Whether user limit and bounds admit one container of a shape for an attempt.

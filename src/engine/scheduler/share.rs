@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::attempt::AppKey;
 use super::calculator::FixedShare;
 use super::capacity::{EffectiveCapacity, QueueOrderKey};
+use super::local_order::LocalOrder;
 use super::queue::{LeafUserIndex, QueueIndex};
 use super::resource::ResourceVector;
 use super::shape::{ShapeId, ShapeSet};
@@ -95,7 +96,7 @@ pub(super) struct LeafShare {
     /// Of `demand`, what is not offered because it could never be placed: larger than the bound, or than every node.
     pub(super) hopeless: BTreeSet<ShapeId>,
     /// Open shapes of racks and hosts that are offered.
-    pub(super) open_local: BTreeSet<ShapeId>,
+    pub(super) open_local: LocalOrder,
     /// Σ of the users' shares of the partition.
     pub(super) users_share: FixedShare,
     /// Σ used of users with demand.
@@ -225,6 +226,7 @@ impl LeafShare {
             firsts.insert((after, user));
         }
         let is_offered = !firsts.is_empty();
+        self.open_local.touch(shape);
         if !is_offered
             && let Some(emptied) = self.demand.remove(&shape)
             && spare.len() < SPARE_MAX

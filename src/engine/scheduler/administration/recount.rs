@@ -144,6 +144,21 @@ impl Scheduler {
                 found.push(format!("queue {path}: offers other shapes than what is below it"));
             }
         }
+        for (index, share) in partition.shares.iter().enumerate() {
+            let (queue, Some(leaf)) = (index as QueueIndex, share.leaf.as_deref()) else { continue };
+            let path = &self.queues.settings(queue).path;
+            let offered = leaf.demand.keys().filter(|shape| !leaf.hopeless.contains(shape)).copied();
+            let is_local = |shape: &ShapeId| partition.shapes.get(*shape).bit.is_none();
+            let open = offered.filter(|shape| is_local(shape) && partition.shapes.get(*shape).is_open);
+            if !leaf.open_local.iter().map(|(shape, _)| shape).eq(open) {
+                found.push(format!("queue {path}: other shapes of racks and hosts are open than it keeps"));
+            }
+            for (shape, place) in leaf.open_local.iter() {
+                if place.is_some() && place != self.local_place(usize::from(partition.number), queue, shape) {
+                    found.push(format!("queue {path}: {shape:?} is not at its place: {place:?}"));
+                }
+            }
+        }
         for (_, shape) in partition.shapes.iter() {
             if shape.leaves.iter().any(|leaf| self.queues.leaf(*leaf).is_none()) {
                 found.push(format!("a shape of {:?} is wanted by a queue that is no leaf", shape.size));

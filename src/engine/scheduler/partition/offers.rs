@@ -36,7 +36,7 @@ impl Partition {
             if is_more {
                 leaf.open_local.insert(shape);
             } else {
-                leaf.open_local.remove(&shape);
+                leaf.open_local.remove(shape);
             }
         }
         for queue in &queues.get(leaf).chain {
