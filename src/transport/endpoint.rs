@@ -45,14 +45,6 @@ const ACKED_TOGETHER: u32 = 10;
 const INITIAL_WINDOW: u64 = 64 * 1024;
 const _: () = assert!(INITIAL_WINDOW > 3 * ACKED_TOGETHER as u64 * 1_452);
 
-/// How much is sent at a time: QUIC's usual control, with a beginning that fits a data centre.
-#[must_use]
-pub fn congestion_control() -> Arc<CubicConfig> {
-    let mut cubic = CubicConfig::default();
-    cubic.initial_window(INITIAL_WINDOW);
-    Arc::new(cubic)
-}
-
 /// Limits and timers of a connection, for both sides.
 ///
 /// Memory per idle connection is dominated by the streams a peer may open, so there are few; windows only bound what a
@@ -62,6 +54,8 @@ pub fn transport_config(settings: &TransportSettings) -> TransportConfig {
     let mut config = TransportConfig::default();
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(ACKED_TOGETHER));
+    let mut cubic = CubicConfig::default();
+    cubic.initial_window(INITIAL_WINDOW);
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(settings.streams_per_connection))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
@@ -75,7 +69,7 @@ pub fn transport_config(settings: &TransportSettings) -> TransportConfig {
         .initial_rtt(Duration::from_millis(10))
         .crypto_buffer_size(16 * 1024)
         .ack_frequency_config(Some(acks))
-        .congestion_controller_factory(congestion_control())
+        .congestion_controller_factory(Arc::new(cubic))
         .enable_segmentation_offload(settings.is_segmentation_offload);
     config
 }

@@ -20,9 +20,7 @@ mod socket;
 mod stream_table;
 
 pub(crate) use connection::Doors;
-pub use endpoint::{
-    ResetSecret, client_config, congestion_control, endpoint, server_config, transport_config,
-};
+pub use endpoint::{ResetSecret, client_config, endpoint, server_config, transport_config};
 pub(crate) use files_service::files_service;
 pub use files_service::{NoFiles, SchedulerFiles};
 pub(crate) use net_thread::{NetThread, NetThreadParts};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddle::pki::{Identity, PkiError};
-use heddle::transport::congestion_control;
+use quinn::congestion::CubicConfig;
 use quinn::{
     AckFrequencyConfig, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
     ServerConfig, TokioRuntime, TransportConfig, VarInt,
@@ -65,6 +65,9 @@ fn transport(bidi_streams: u32, window: u32) -> TransportConfig {
     // Answers acknowledge beats; a separate acknowledgement every tenth packet is enough (-20 % CPU for relays).
     let mut ack_frequency = AckFrequencyConfig::default();
     ack_frequency.ack_eliciting_threshold(VarInt::from_u32(10));
+    // Above what is acknowledged together, as the ResourceManager's: below it a burst ends in a wait for a timer.
+    let mut cubic = CubicConfig::default();
+    cubic.initial_window(64 * 1024);
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(bidi_streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
@@ -76,7 +79,7 @@ fn transport(bidi_streams: u32, window: u32) -> TransportConfig {
         // The default of 333 ms makes a lost first packet cost a second; inside a data centre it is below 1 ms.
         .initial_rtt(Duration::from_millis(10))
         .mtu_discovery_config(Some(mtu))
-        .congestion_controller_factory(congestion_control())
+        .congestion_controller_factory(Arc::new(cubic))
         .ack_frequency_config(Some(ack_frequency));
     transport
 }
