@@ -338,17 +338,20 @@ impl World {
     fn step_scheduler(&mut self) -> Result<(), String> {
         let now = instant(self.now_us);
         let (most, size) = (self.chance.between(1, 16), self.chance.between(1, self.plan.batch_max));
+        let mut heard = 0;
         for _ in 0..most {
             let Some(command) = self.rm.scheduler_commands.pop_front() else { break };
             tell!(self, "scheduler is told {command:?}");
             self.books.command(&command);
             self.rm.scheduling.handle_command(now, command);
+            self.hear(&mut heard);
         }
         let events = self.chance.between(1, 4);
         for _ in 0..events {
             let Some(event) = self.rm.node_events.pop_front() else { break };
             self.books.node_event(&event);
             self.rm.scheduling.handle_node_event(now, event);
+            self.hear(&mut heard);
         }
         let (mut answers, mut pushes) = (AnswerBatch::default(), AnswerBatch::default());
         let rm = &mut self.rm;
@@ -371,7 +374,8 @@ impl World {
             rm.scheduling.handle_tick(now);
         }
         rm.scheduling.end_step(now, &mut pushes);
-        let output = rm.scheduling.output();
+        self.hear(&mut heard);
+        let output = self.rm.scheduling.output();
         let commands = core::mem::take(&mut output.node_commands);
         let events = core::mem::take(&mut output.application_events);
         let notices = core::mem::take(&mut output.notices);
@@ -384,7 +388,6 @@ impl World {
         for event in &events {
             tell!(self, "scheduler says {event:?}");
             self.seen.said(event, &mut self.tally);
-            self.books.said(event);
         }
         for ((stream, asked), answer) in asked.iter().zip(answers.answers()) {
             let bytes = answers.answer_bytes(answer);
@@ -422,6 +425,13 @@ impl World {
             self.plan_step(Role::Scheduler);
         }
         Ok(())
+    }
+
+    /// The books hear what the scheduler said so far in this step: what a command did is before what came of a node after it.
+    fn hear(&mut self, heard: &mut usize) {
+        let events = &self.rm.scheduling.output().application_events;
+        events[*heard..].iter().for_each(|event| self.books.said(event));
+        *heard = events.len();
     }
 
     /// What an answer to an ApplicationMaster means for the books.
