@@ -354,6 +354,28 @@ fn another_stream_needs_the_token_and_another_certificate_is_refused() {
     door.send(&am, &am.allocate(vec![])).expect_reject(InvalidToken, "am_rm_token is not there");
 }
 
+/// Story: a connection broke, its ApplicationMaster went on over the next one, and then a call of the broken one was read.
+/// It was out of step and refused, but the session followed it: what was pushed went nowhere, and the next call of the
+/// stream that lives was refused as InvalidToken.
+#[test]
+fn a_late_call_of_a_stream_that_is_gone_takes_nothing_away_from_the_one_that_lives() {
+    let mut door = Door::default();
+    let mut am = door.registered(0);
+    let call = |am: &Am| AllocateRequest { am_rm_token: Some(am.token()), ..am.allocate(vec![]) };
+    let late = call(&am);
+    am.stream = OTHER_STREAM;
+    am.take_in(&door.send(&am, &call(&am)).allocate());
+    am.take_in(&door.send(&am, &am.allocate(vec![ask(1, 1, Some(0))])).allocate());
+    am.stream = STREAM;
+    door.send(&am, &late).expect_reject(InvalidApplicationMasterRequest, "to be 2 but get 0");
+    door.add_node(1, 1);
+    let pushes = door.pushes();
+    assert_eq!(pushes.iter().map(|push| push.stream).collect::<Vec<_>>(), [OTHER_STREAM]);
+    am.stream = OTHER_STREAM;
+    assert_eq!(am.take_in(&pushes[0].allocate()).0.len(), 1);
+    assert_eq!(door.send(&am, &am.allocate(vec![])).allocate().first_event, 2, "nothing is sent again");
+}
+
 #[test]
 fn a_false_token_does_not_register_and_keeps_nobody_alive() {
     let mut door = Door::default();

@@ -92,7 +92,12 @@ impl ApplicationMasterService {
             return Err(super::not_registered(session.attempt_id));
         }
         let (last, found) = (session.response_id, request.response_id.to_native());
-        if next_response_id(found) == last {
+        let is_duplicate = next_response_id(found) == last;
+        if is_duplicate || found == last {
+            // Not for what is out of step: that may come late, from a stream that is gone.
+            session.follow(frame.stream, token);
+        }
+        if is_duplicate {
             self.counters.allocates_duplicate += 1;
             if session.log.waiting() > 0 {
                 self.mark_to_push(attempt);

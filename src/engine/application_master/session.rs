@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use heddle_wire::record::{ApplicationAttemptId, ApplicationId, NodeHandle, UpdateContainerError};
+use heddle_wire::record::{ApplicationAttemptId, ApplicationId, NodeHandle, TokenMac, UpdateContainerError};
 
 use super::event_log::EventLog;
 use super::exact::KeyCounts;
@@ -120,6 +120,20 @@ pub(super) struct Session {
     pub(super) is_answer_due: bool,
     /// The scheduler was told to hold back.
     pub(super) is_held: bool,
+}
+
+impl Session {
+    /// It speaks on this stream from now on: on another one everything not taken in is sent again. `token` as the frame
+    /// showed it.
+    pub(super) fn follow(&mut self, stream: StreamRef, token: Option<TokenMac>) {
+        if self.stream != stream {
+            self.stream = stream;
+            self.log.resend_from(0);
+        }
+        if let Some(token) = token {
+            self.am_rm_key_id = token.key_id;
+        }
+    }
 }
 
 /// What is remembered of a session that ended.

@@ -273,9 +273,11 @@ impl Seen {
         }
     }
 
+    /// `is_gone`: the stream is, and nobody hears the answer.
     pub(super) fn master_answered(
         &mut self,
         stream: StreamRef,
+        is_gone: bool,
         asked: &[u8],
         bytes: &[u8],
         tally: &mut Tally,
@@ -293,8 +295,11 @@ impl Seen {
             let code = RejectCode::from_number(reject.code);
             let is_expected = match code {
                 Some(RejectCode::ApplicationAttemptNotFound) => true,
-                // An answer was lost, and the same is said again; or its attempt has ended meanwhile.
-                Some(RejectCode::InvalidApplicationMasterRequest) => header.opcode != Opcode::Allocate,
+                // An answer was lost, and the same is said again; or its attempt has ended meanwhile. Of allocates only one
+                // that was late, and said again on the next stream before.
+                Some(RejectCode::InvalidApplicationMasterRequest) => {
+                    header.opcode != Opcode::Allocate || is_gone
+                }
                 // The last word of one whose attempt ended before it was registered.
                 Some(RejectCode::NameNotAllowed) => header.opcode == Opcode::FinishApplicationMaster,
                 // A frame of the stream before came in between.

@@ -391,7 +391,8 @@ impl World {
         }
         for ((stream, asked), answer) in asked.iter().zip(answers.answers()) {
             let bytes = answers.answer_bytes(answer);
-            self.seen.master_answered(*stream, asked, bytes, &mut self.tally)?;
+            let is_gone = !self.is_current(*stream);
+            self.seen.master_answered(*stream, is_gone, asked, bytes, &mut self.tally)?;
             self.book_answer(asked, bytes)?;
         }
         for push in pushes.answers() {

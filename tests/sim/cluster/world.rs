@@ -384,6 +384,12 @@ impl World {
         if matches!(link, Link::Node(_)) { &mut self.node_paths } else { &mut self.stream_paths }
     }
 
+    /// Whether a stream is its peer's last one.
+    pub(super) fn is_current(&mut self, stream: StreamRef) -> bool {
+        let link = Link::of(stream);
+        stream == link.stream(self.paths(link).generation(link.index()))
+    }
+
     /// A peer sends a frame.
     pub(super) fn send_to_rm(&mut self, link: Link, bytes: Vec<u8>) -> Result<(), String> {
         if link.index() >= LINKS {
@@ -405,10 +411,8 @@ impl World {
     /// The ResourceManager sends a frame; one for a stream that is gone is dropped, as transport does.
     pub(super) fn send_to_peer(&mut self, stream: StreamRef, bytes: &[u8]) -> Result<(), String> {
         self.absorb(bytes);
-        let link = Link::of(stream);
-        let now_us = self.now_us;
-        let generation = self.paths(link).generation(link.index());
-        if stream != link.stream(generation) {
+        let (link, now_us) = (Link::of(stream), self.now_us);
+        if !self.is_current(stream) {
             self.tally.hit(Happening::AnswerToOldStream);
             return Ok(());
         }
@@ -423,6 +427,7 @@ impl World {
         }
         let Self { node_paths, stream_paths, chance, coverage, .. } = self;
         let paths = if matches!(link, Link::Node(_)) { node_paths } else { stream_paths };
+        let generation = paths.generation(link.index());
         let copies = paths.send(now_us, link.index(), Direction::ToNode, chance, coverage)?;
         for at_us in copies.into_iter().flatten() {
             let event = Event::FromRm { link, generation, bytes: bytes.to_vec() };
