@@ -44,6 +44,8 @@ pub(crate) struct Seen {
     /// Event numbers under which an attempt was told of a container's grant and end.
     granted: BTreeMap<(u64, ContainerId), u64>,
     ended: BTreeMap<(u64, ContainerId), u64>,
+    /// Grants taken back before they were seen: an end was sent under their number.
+    void: BTreeSet<(u64, ContainerId)>,
     /// ApplicationMasters that were launched, with container and node.
     pub(super) masters: BTreeMap<ApplicationAttemptId, Option<(ContainerId, NodeHandle)>>,
     /// Attempts the scheduler has removed: nobody has to be told of their containers any more.
@@ -70,6 +72,7 @@ impl Seen {
             handles: BTreeMap::new(),
             granted: BTreeMap::new(),
             ended: BTreeMap::new(),
+            void: BTreeSet::new(),
             masters: BTreeMap::new(),
             gone: BTreeSet::new(),
             admin: BTreeMap::new(),
@@ -358,6 +361,9 @@ impl Seen {
         let mut number = answer.first_event;
         for container in &answer.allocated_containers {
             let id = container.container_id;
+            if self.void.contains(&(key, id)) {
+                return Err(format!("{id} was taken back, and is granted as event {number}"));
+            }
             match self.granted.insert((key, id), number) {
                 None => tally.hit(if is_push { Happening::GrantPushed } else { Happening::Granted }),
                 Some(before) if before == number => tally.hit(Happening::EventRepeated),
@@ -371,10 +377,19 @@ impl Seen {
             let id = status.container_id;
             // Containers of earlier attempts may end under this one.
             let is_own = self.handles.get(&key) == Some(&id.application_attempt_id);
-            if is_own && !self.granted.contains_key(&(key, id)) {
+            let granted = self.granted.get(&(key, id));
+            if is_own && granted.is_none() {
                 return Err(format!("{id} is told to have ended and was never granted"));
             }
+            if granted == Some(&number) {
+                self.void.insert((key, id));
+                number += 1;
+                continue;
+            }
             match self.ended.insert((key, id), number) {
+                None if self.void.contains(&(key, id)) => {
+                    return Err(format!("{id} was taken back, and ends as event {number}"));
+                }
                 None => {}
                 Some(before) if before == number => tally.hit(Happening::EventRepeated),
                 Some(before) => return Err(format!("{id} ends as event {before} and again as {number}")),

@@ -86,6 +86,18 @@ fn an_event_has_one_number_and_an_end_a_grant() {
 }
 
 #[test]
+fn what_was_taken_back_is_granted_no_more_and_ends_once_more_at_most() {
+    let mut tally = Tally::default();
+    let mut seen = seen();
+    seen.pushed(&push(1, &[1, 2], &[1]), &mut tally).unwrap();
+    seen.pushed(&push(1, &[], &[1, 2, 1]), &mut tally).unwrap();
+    seen.pushed(&push(1, &[], &[1, 2, 1]), &mut tally).unwrap();
+    complains(seen.pushed(&push(4, &[], &[1]), &mut tally), "ends as event 3 and again as 4");
+    complains(seen.pushed(&push(5, &[], &[2]), &mut tally), "was taken back, and ends as event 5");
+    complains(seen.pushed(&push(2, &[2], &[]), &mut tally), "was taken back, and is granted as event 2");
+}
+
+#[test]
 fn a_call_out_of_step_is_refused_only_where_nobody_hears_it() {
     let (mut asked, mut refused) = (Vec::new(), Vec::new());
     write_frame(&mut asked, Flags::REQUEST, 3, KEY, &AllocateRequest::default());
