@@ -155,7 +155,9 @@ impl ResourceManager {
     fn deadlines(&self) -> impl Iterator<Item = (Role, Instant)> {
         let scheduler = (Role::Scheduler, self.scheduling.next_deadline());
         let application = (Role::Application, self.manager.next_deadline());
-        let deadlines = [scheduler, application].into_iter();
+        let shards = self.shards.iter().enumerate();
+        let shards = shards.map(|(shard, role)| (Role::Shard(shard), role.shard.next_deadline()));
+        let deadlines = [scheduler, application].into_iter().chain(shards);
         deadlines.filter_map(|(role, deadline)| Some((role, deadline?)))
     }
 
@@ -280,21 +282,14 @@ impl World {
             inbox.first +=
                 role.shard.handle_frames(now, &inbox.batch, inbox.first, &mut answers, &mut role.out);
         }
+        if role.shard.next_deadline().is_some_and(|deadline| deadline <= now) {
+            role.shard.handle_tick(now, 100, &mut role.out);
+        }
         let is_behind = !role.inbox.is_empty() || !role.commands.is_empty();
         self.send_all(&answers)?;
         self.after_shard(shard)?;
         if is_behind {
             self.plan_step(Role::Shard(shard));
-        }
-        Ok(())
-    }
-
-    pub(super) fn tick_shards(&mut self) -> Result<(), String> {
-        let now = instant(self.now_us);
-        for shard in 0..self.rm.shards.len() {
-            let role = &mut self.rm.shards[shard];
-            role.shard.handle_tick(now, 100, &mut role.out);
-            self.after_shard(shard)?;
         }
         Ok(())
     }

@@ -97,7 +97,6 @@ pub(super) enum Event {
         bytes: Vec<u8>,
     },
     Step(Role),
-    Tick,
     Reconnect(Link),
     Resume(u32),
     Act,
@@ -223,7 +222,6 @@ impl World {
         }
         world.client.begin(0);
         world.after(world.plan.heal_at_us, Event::Heal);
-        world.after(100_000, Event::Tick);
         world.plan_act();
         Ok(world)
     }
@@ -322,10 +320,6 @@ impl World {
             }
             Event::FromRm { link, generation, bytes } => self.arrive_at_peer(link, generation, &bytes),
             Event::Step(role) => self.step(role),
-            Event::Tick => {
-                self.after(100_000, Event::Tick);
-                self.tick_shards()
-            }
             Event::Reconnect(link) => self.reconnect(link),
             Event::Resume(node) => {
                 self.fleet.resume(node, self.now_us);
