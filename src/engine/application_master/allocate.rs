@@ -97,7 +97,7 @@ impl ApplicationMasterService {
         let is_duplicate = next_response_id(found) == last;
         if is_duplicate || found == last {
             // Not for what is out of step: that may come late, from a stream that is gone.
-            session.follow(frame.stream, token);
+            session.follow(frame.stream, token, is_duplicate);
         }
         if is_duplicate {
             self.counters.allocates_duplicate += 1;

@@ -57,7 +57,7 @@ impl ApplicationMasterService {
         };
         let is_shown = Self::authenticate(session, &mut self.keys, frame, token)?;
         if session.state != SessionState::Opened {
-            session.follow(frame.stream, token);
+            session.follow(frame.stream, token, session.state == SessionState::Finishing);
         }
         if session.is_final_state_stored && is_shown {
             return Ok(FinishApplicationMasterResponse { is_unregistered: true });

@@ -91,6 +91,8 @@ pub(super) struct Session {
     pub(super) is_final_state_stored: bool,
     /// Where its token was last shown, or it registered.
     pub(super) stream: StreamRef,
+    /// Where it was before. What still comes from there is late.
+    pub(super) left: StreamRef,
     /// Under which certificate it registered.
     pub(super) peer: PeerId,
     /// Number of the key of the token last shown.
@@ -124,10 +126,13 @@ pub(super) struct Session {
 
 impl Session {
     /// It speaks on this stream from now on: on another one everything not taken in is sent again. `token` as the frame
-    /// showed it.
-    pub(super) fn follow(&mut self, stream: StreamRef, token: Option<TokenMac>) {
+    /// showed it. A frame that `is_repeated` does not bring it back to the stream it has left.
+    pub(super) fn follow(&mut self, stream: StreamRef, token: Option<TokenMac>, is_repeated: bool) {
+        if is_repeated && stream == self.left {
+            return;
+        }
         if self.stream != stream {
-            self.stream = stream;
+            self.left = core::mem::replace(&mut self.stream, stream);
             self.log.resend_from(0);
         }
         if let Some(token) = token {

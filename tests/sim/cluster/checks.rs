@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use heddle::engine::application::message::UpdatePurpose;
-use heddle::engine::application::{ApplicationReply, StoreOperation};
+use heddle::engine::application::{ApplicationReply, StoreEvent, StoreOperation};
 use heddle::engine::batch::StreamRef;
 use heddle::engine::event::{NodeCommand, NodeOrder};
 use heddle::engine::scheduler::Totals;
@@ -183,6 +183,13 @@ impl Seen {
         }
     }
 
+    /// The store does not take an application: there may be one of that id already, which was forgotten here.
+    pub(super) fn refused(&mut self, event: &StoreEvent) {
+        if let StoreEvent::ApplicationSaved { application_id, result: Err(_) } = event {
+            self.saved.remove(application_id);
+        }
+    }
+
     /// A client is answered: nothing is told that is not stored.
     pub(super) fn client_answered(&mut self, bytes: &[u8], tally: &mut Tally) -> Result<(), String> {
         let frame = Frame::from_slice(bytes).map_err(|error| error.to_string())?;
@@ -305,8 +312,8 @@ impl Seen {
                 }
                 // The last word of one whose attempt ended before it was registered.
                 Some(RejectCode::NameNotAllowed) => header.opcode == Opcode::FinishApplicationMaster,
-                // A frame of the stream before came in between.
-                Some(RejectCode::InvalidToken) => tally.count(Happening::LateFromOldStream) > 0,
+                // Late, and without a token: the next stream has the session.
+                Some(RejectCode::InvalidToken) => is_gone,
                 Some(code) => code.is_retryable(),
                 None => false,
             };

@@ -539,6 +539,7 @@ impl World {
         }
         for event in &events {
             tell!(self, "store says {event:?}");
+            self.seen.refused(event);
         }
         self.rm.store_events.extend(events);
         self.plan_step(Role::Application);
