@@ -139,6 +139,36 @@ fn a_void_grant_that_comes_again_comes_as_an_end() {
     assert_eq!((response.first_event, response.allocated_containers[0].grant_number), (4, 2));
 }
 
+/// Story: a push with a grant was lost, the container ended, and the ask was lowered. Its ApplicationMaster, which never had
+/// it, was told twice that it had ended: for the grant that was taken back, and once more, by itself.
+#[test]
+fn a_void_grant_that_has_ended_comes_as_one_end() {
+    for is_on_node in [false, true] {
+        let mut door = Door::default();
+        let mut am = door.registered(0);
+        am.take_in(&door.send(&am, &am.allocate(vec![ask(1, 2, Some(0))])).allocate());
+        door.add_node(1, 2);
+        let lost = door.pushes()[0].allocate();
+        let void = lost.allocated_containers[1].container_id;
+        door.scheduler(|scheduler, out| {
+            if is_on_node {
+                scheduler.end(&void, 0, out);
+            } else {
+                scheduler.lose_node(NodeHandle::new(0, 1, 1), out);
+            }
+        });
+        // The end waits for the frame that has the call's answer.
+        am.stream = OTHER_STREAM;
+        let request =
+            AllocateRequest { am_rm_token: Some(am.token()), ..am.allocate(vec![ask(1, 1, Some(0))]) };
+        let response = door.send(&am, &request).allocate();
+        let (_, ends) = am.take_in(&response);
+        assert_eq!(ends.iter().filter(|end| end.container_id == void).count(), 1);
+        assert!(door.pushes().is_empty());
+        door.scheduler(|scheduler, _| assert_eq!(scheduler.acknowledged.contains(&void), is_on_node));
+    }
+}
+
 #[test]
 fn a_session_that_does_not_call_is_pushed_so_much_and_granted_so_much() {
     let mut door = Door::default();

@@ -354,6 +354,50 @@ fn another_stream_needs_the_token_and_another_certificate_is_refused() {
     door.send(&am, &am.allocate(vec![])).expect_reject(InvalidToken, "am_rm_token is not there");
 }
 
+/// Story: a connection broke, its ApplicationMaster went on over the next one, and then a call of the broken one was read.
+/// It was out of step and refused, but the session followed it: what was pushed went nowhere, and the next call of the
+/// stream that lives was refused as InvalidToken.
+#[test]
+fn a_late_call_of_a_stream_that_is_gone_takes_nothing_away_from_the_one_that_lives() {
+    let mut door = Door::default();
+    let mut am = door.registered(0);
+    let call = |am: &Am| AllocateRequest { am_rm_token: Some(am.token()), ..am.allocate(vec![]) };
+    let late = call(&am);
+    am.stream = OTHER_STREAM;
+    am.take_in(&door.send(&am, &call(&am)).allocate());
+    am.take_in(&door.send(&am, &am.allocate(vec![ask(1, 1, Some(0))])).allocate());
+    am.stream = STREAM;
+    door.send(&am, &late).expect_reject(InvalidApplicationMasterRequest, "to be 2 but get 0");
+    door.add_node(1, 1);
+    let pushes = door.pushes();
+    assert_eq!(pushes.iter().map(|push| push.stream).collect::<Vec<_>>(), [OTHER_STREAM]);
+    am.stream = OTHER_STREAM;
+    assert_eq!(am.take_in(&pushes[0].allocate()).0.len(), 1);
+    assert_eq!(door.send(&am, &am.allocate(vec![])).allocate().first_event, 2, "nothing is sent again");
+}
+
+/// The same with a call that is not out of step, but the one that was said again on the next stream: it was taken for the
+/// newest, and the living stream lost its session until its ApplicationMaster gave up.
+#[test]
+fn a_late_call_that_was_said_again_does_not_bring_the_session_back() {
+    let mut door = Door::default();
+    let mut am = door.registered(0);
+    let call = AllocateRequest { am_rm_token: Some(am.token()), ..am.allocate(vec![]) };
+    let last_word = FinishApplicationMasterRequest { am_rm_token: Some(am.token()), ..finish() };
+    am.stream = OTHER_STREAM;
+    let answer = door.send(&am, &call).allocate();
+    am.stream = STREAM;
+    assert_eq!(door.send(&am, &call).allocate(), answer, "answered all the same");
+    am.take_in(&answer);
+    am.stream = OTHER_STREAM;
+    assert_eq!(door.send(&am, &am.allocate(vec![])).allocate().response_id, 2);
+    assert!(!door.send(&am, &last_word).finish());
+    am.stream = STREAM;
+    assert!(!door.send(&am, &last_word).finish());
+    am.stream = OTHER_STREAM;
+    assert!(!door.send(&am, &finish()).finish());
+}
+
 #[test]
 fn a_false_token_does_not_register_and_keeps_nobody_alive() {
     let mut door = Door::default();

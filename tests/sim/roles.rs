@@ -104,6 +104,7 @@ impl Simulation {
         }
         self.rm.roles[shard].answers = answers;
         self.after_call(shard, Cause::Frames)?;
+        self.tick_if_due(shard)?;
         if self.plan.inventory_us_max < 10_000 {
             self.poll_events(shard, 64)?;
         }
@@ -114,25 +115,33 @@ impl Simulation {
     }
 
     pub(crate) fn tick(&mut self) -> Result<(), String> {
+        (0..self.models.len()).try_for_each(|shard| self.tick_shard(shard))
+    }
+
+    /// As a shard's thread ends its cycle.
+    pub(crate) fn tick_if_due(&mut self, shard: usize) -> Result<(), String> {
+        let now = self.rm.clock.now(self.now_us);
+        let deadline = self.rm.roles[shard].shard.next_deadline();
+        if deadline.is_some_and(|deadline| deadline <= now) { self.tick_shard(shard) } else { Ok(()) }
+    }
+
+    fn tick_shard(&mut self, shard: usize) -> Result<(), String> {
         if !self.rm.is_up {
             return Ok(());
         }
-        let now = self.rm.clock.now(self.now_us);
-        for shard in 0..self.models.len() {
-            self.observe_time(shard);
-            let busy_permille = self.chance.below(self.plan.busy_permille_max + 1) as u16;
-            if busy_permille > 850 {
-                self.coverage.hit(Kind::BusyThread);
-            }
-            let role = &mut self.rm.roles[shard];
-            role.out.pushes.clear();
-            role.out.replies.clear();
-            role.out.notices.clear();
-            role.shard.handle_tick(now, busy_permille, &mut role.out);
-            self.after_call(shard, Cause::Tick)?;
-            self.models[shard].check_silence(2 * self.plan.tick_us_max / 1_000 + 200)?;
+        self.observe_time(shard);
+        let busy_permille = self.chance.below(self.plan.busy_permille_max + 1) as u16;
+        if busy_permille > 850 {
+            self.coverage.hit(Kind::BusyThread);
         }
-        Ok(())
+        let now = self.rm.clock.now(self.now_us);
+        let role = &mut self.rm.roles[shard];
+        role.out.pushes.clear();
+        role.out.replies.clear();
+        role.out.notices.clear();
+        role.shard.handle_tick(now, busy_permille, &mut role.out);
+        self.after_call(shard, Cause::Tick)?;
+        self.models[shard].check_silence(2 * self.plan.tick_us_max / 1_000 + 200)
     }
 
     /// After every call into a shard: pushes leave, counters and listing are compared.
@@ -259,7 +268,7 @@ impl Simulation {
             let Some((shard, command)) = self.rm.commands.pop_front() else { break };
             self.order(shard, command)?;
         }
-        Ok(())
+        (0..self.models.len()).try_for_each(|shard| self.tick_if_due(shard))
     }
 
     /// Moves everything that waits between the roles; an error when it does not come to an end.

@@ -126,13 +126,15 @@ impl Simulation {
         self.after_call(shard, Cause::Frames)
     }
 
-    /// Whether everything has come to rest, and if not, what has not.
+    /// Whether everything has come to rest, and if not, what has not. What waited between the roles was moved.
     pub(crate) fn check_settled(&mut self) -> Result<(), String> {
         if !self.rm.is_up {
             return Err("the ResourceManager is down".to_owned());
         }
-        self.drain_rings()?;
         for node in 0..self.nodes.len() {
+            if self.view.all_of(node).count() > 1 {
+                return Err(format!("node {node} is several for the scheduler"));
+            }
             let agent = &self.nodes[node];
             let state = self.models[agent.shard].state(node);
             if agent.is_gone() {

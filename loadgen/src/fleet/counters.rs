@@ -61,6 +61,8 @@ counters! {
         pub tokens_checked,
         /// Of them wrong; what they were for was not started.
         pub tokens_wrong,
+        /// Of them signed with nothing, for a node that was gone when its grant was sent again; not started either.
+        pub tokens_missing,
         /// Containers not started because their grant was too old.
         pub starts_late,
         /// Containers not started because their node was down.

@@ -246,7 +246,9 @@ impl Fleet {
             .is_some_and(|start_ms| start_ms.saturating_add(now_us / 1_000) > container.expires_at_ms);
         let is_genuine = node_id.is_none_or(|node_id| host.verify(container, &node_id, user));
         self.counters.tokens_checked += u64::from(is_checked);
-        self.counters.tokens_wrong += u64::from(!is_genuine);
+        let is_signed = container.token.key_id != 0;
+        self.counters.tokens_wrong += u64::from(!is_genuine && is_signed);
+        self.counters.tokens_missing += u64::from(!is_genuine && !is_signed);
         self.counters.starts_late += u64::from(is_late);
         self.counters.starts_refused += u64::from(!is_up);
         is_up && is_genuine && !is_late

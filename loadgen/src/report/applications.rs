@@ -134,7 +134,7 @@ impl ApplicationsReport {
             repeated_events: masters.repeated,
             allocates_dropped: applications.unanswered + masters.timeouts,
             tokens_checked: outcome.counters.tokens_checked,
-            tokens_wrong: outcome.counters.tokens_wrong,
+            tokens_wrong: outcome.counters.tokens_wrong + outcome.counters.tokens_missing,
             starts_late: outcome.counters.starts_late,
             application_run_time_ms: run_times(&clients.run_times_ms),
             makespan_ms: clients.makespan_ms(),

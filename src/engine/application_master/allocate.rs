@@ -8,6 +8,8 @@
 //! Invariants: a call that is refused has changed nothing and may be corrected under the same response id; a repeated one
 //! gets the same bytes; of two rows for the same key at any place the last counts, and only that.
 
+use std::collections::BTreeSet;
+
 use heddle_wire::application_master::{AllocateRequest, ArchivedAllocateRequest};
 use heddle_wire::record::{
     ArchivedExecutionType, ArchivedResource, ArchivedResourceName, ArchivedResourceRequest,
@@ -92,7 +94,12 @@ impl ApplicationMasterService {
             return Err(super::not_registered(session.attempt_id));
         }
         let (last, found) = (session.response_id, request.response_id.to_native());
-        if next_response_id(found) == last {
+        let is_duplicate = next_response_id(found) == last;
+        if is_duplicate || found == last {
+            // Not for what is out of step: that may come late, from a stream that is gone.
+            session.follow(frame.stream, token, is_duplicate);
+        }
+        if is_duplicate {
             self.counters.allocates_duplicate += 1;
             if session.log.waiting() > 0 {
                 self.mark_to_push(attempt);
@@ -352,11 +359,18 @@ fn apply_asks<S: ResourceScheduler>(
         let resolved = session.keys.resolve(row.key, row.wanted, row.seen);
         row.outstanding = resolved.outstanding;
         if resolved.surplus > 0 {
-            let mut voided = 0;
+            let mut voided = BTreeSet::new();
             let unsent = session.log.void_last(row.key, resolved.surplus, |container_id| {
-                voided += 1;
+                voided.insert(*container_id);
                 scheduler.void(now, attempt, container_id, out);
             });
+            // Those that have ended by themselves meanwhile.
+            session.log.forget_ends(&voided, |end| {
+                if end.is_on_node {
+                    scheduler.acknowledge(end.node, &end.container_id, out);
+                }
+            });
+            let voided = voided.len() as u64;
             session.keys.void(row.key, voided, unsent);
             counters.grants_voided += voided;
         }

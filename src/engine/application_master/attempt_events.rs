@@ -61,6 +61,7 @@ impl ApplicationMasterService {
                     is_ready: false,
                     is_final_state_stored: false,
                     stream: StreamRef::NONE,
+                    left: StreamRef::NONE,
                     peer: PeerId::default(),
                     am_rm_key_id: 0,
                     response_id: 0,

@@ -10,7 +10,7 @@
 //! is sent for the first time once; within a frame grants come before ends.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use heddle_wire::record::{ContainerId, NodeHandle};
 
@@ -233,6 +233,17 @@ impl EventLog {
             }
         }
         unsent
+    }
+
+    /// Takes out the ends of these containers that were not sent.
+    pub(super) fn forget_ends(&mut self, of: &BTreeSet<ContainerId>, mut forgotten: impl FnMut(&End)) {
+        self.ends.retain(|end| {
+            let is_one = of.contains(&end.container_id);
+            if is_one {
+                forgotten(end);
+            }
+            !is_one
+        });
     }
 
     /// Grants that were not taken in.

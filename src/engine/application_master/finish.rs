@@ -56,6 +56,9 @@ impl ApplicationMasterService {
             return Err(unknown(attempt));
         };
         let is_shown = Self::authenticate(session, &mut self.keys, frame, token)?;
+        if session.state != SessionState::Opened {
+            session.follow(frame.stream, token, session.state == SessionState::Finishing);
+        }
         if session.is_final_state_stored && is_shown {
             return Ok(FinishApplicationMasterResponse { is_unregistered: true });
         }

@@ -143,7 +143,7 @@ struct Shown {
 }
 
 impl Shown {
-    /// Checks it against where the attempt last showed its token. True where that has moved here.
+    /// Checks it against where the attempt last showed its token.
     fn check(
         &self,
         stream: StreamRef,
@@ -151,15 +151,15 @@ impl Shown {
         attempt_id: ApplicationAttemptId,
         attempt: Attempt,
         keys: &mut Keys,
-    ) -> Result<bool, Reject> {
+    ) -> Result<(), Reject> {
         if self.peer != peer {
             let text = format!("{attempt_id} is registered under another certificate");
             return Err(refused(RejectCode::NameNotAllowed, text));
         }
         match &self.token {
-            Some(token) if keys.verify_am_rm(attempt_id, attempt, token) => Ok(self.stream != stream),
+            Some(token) if keys.verify_am_rm(attempt_id, attempt, token) => Ok(()),
             Some(token) => Err(invalid_token(attempt_id, token)),
-            None if self.stream == stream => Ok(false),
+            None if self.stream == stream => Ok(()),
             None => {
                 let text = format!(
                     "am_rm_token is not there, accepted in the first frame on another stream than the one {attempt_id} \
@@ -506,9 +506,9 @@ impl ApplicationMasterService {
     }
 
     /// Whether the sender of a frame is the session's ApplicationMaster. False only where none was registered and the
-    /// frame carries no token. On another stream everything not taken in is sent again.
+    /// frame carries no token. Changes nothing: [`Session::follow`] does, once the frame is accepted.
     fn authenticate(
-        session: &mut Session,
+        session: &Session,
         keys: &mut Keys,
         frame: &FrameRef,
         token: Option<TokenMac>,
@@ -522,13 +522,7 @@ impl ApplicationMasterService {
             };
         }
         let shown = Shown { stream: frame.stream, peer: frame.peer, token };
-        if shown.check(session.stream, session.peer, attempt_id, attempt, keys)? {
-            session.stream = frame.stream;
-            session.log.resend_from(0);
-        }
-        if let Some(token) = token {
-            session.am_rm_key_id = token.key_id;
-        }
+        shown.check(session.stream, session.peer, attempt_id, attempt, keys)?;
         Ok(true)
     }
 }

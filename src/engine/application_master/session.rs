@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use heddle_wire::record::{ApplicationAttemptId, ApplicationId, NodeHandle, UpdateContainerError};
+use heddle_wire::record::{ApplicationAttemptId, ApplicationId, NodeHandle, TokenMac, UpdateContainerError};
 
 use super::event_log::EventLog;
 use super::exact::KeyCounts;
@@ -91,6 +91,8 @@ pub(super) struct Session {
     pub(super) is_final_state_stored: bool,
     /// Where its token was last shown, or it registered.
     pub(super) stream: StreamRef,
+    /// Where it was before. What still comes from there is late.
+    pub(super) left: StreamRef,
     /// Under which certificate it registered.
     pub(super) peer: PeerId,
     /// Number of the key of the token last shown.
@@ -120,6 +122,23 @@ pub(super) struct Session {
     pub(super) is_answer_due: bool,
     /// The scheduler was told to hold back.
     pub(super) is_held: bool,
+}
+
+impl Session {
+    /// It speaks on this stream from now on: on another one everything not taken in is sent again. `token` as the frame
+    /// showed it. A frame that `is_repeated` does not bring it back to the stream it has left.
+    pub(super) fn follow(&mut self, stream: StreamRef, token: Option<TokenMac>, is_repeated: bool) {
+        if is_repeated && stream == self.left {
+            return;
+        }
+        if self.stream != stream {
+            self.left = core::mem::replace(&mut self.stream, stream);
+            self.log.resend_from(0);
+        }
+        if let Some(token) = token {
+            self.am_rm_key_id = token.key_id;
+        }
+    }
 }
 
 /// What is remembered of a session that ended.

@@ -22,8 +22,8 @@ use heddle_wire::application_client::{
 use heddle_wire::application_master::{AllocateRequest, FinishApplicationMasterRequest};
 use heddle_wire::record::{
     ApplicationAttemptId, ApplicationId, ApplicationSubmissionContext, ApplicationTimeoutType,
-    ApplicationTimeoutUpdate, ContainerLaunchContext, FinalApplicationStatus, NodeId, NodeIdToLabels,
-    NodeLabel, Resource, SignalContainerCommand, TokenMac,
+    ApplicationTimeoutUpdate, ContainerId, ContainerLaunchContext, FinalApplicationStatus, NodeHandle,
+    NodeId, NodeIdToLabels, NodeLabel, Resource, SignalContainerCommand, TokenMac,
 };
 use heddle_wire::{Flags, Opcode, write_frame};
 
@@ -236,14 +236,34 @@ impl World {
         }
         let attempt = *self.chance.pick(&attempts);
         let Some(Some((container_id, node))) = self.seen.masters.get(&attempt).copied() else { return };
-        tell!(self, "the master of {attempt} {}", if is_crash { "crashes" } else { "vanishes" });
+        if is_crash {
+            return self.crash_master(container_id, node);
+        }
+        tell!(self, "the master of {attempt} vanishes");
         self.seen.touch(attempt.application_id);
         self.masters.container_killed(&container_id);
-        if is_crash {
-            self.tally.hit(Happening::MasterCrashed);
-            self.fleet.exit(&AmExit { node, container_id, exit_status: 1 });
-        } else {
-            self.tally.hit(Happening::MasterVanished);
+        self.tally.hit(Happening::MasterVanished);
+    }
+
+    fn crash_master(&mut self, container_id: ContainerId, node: NodeHandle) {
+        tell!(self, "the master in {container_id} crashes");
+        self.seen.touch(container_id.application_id());
+        self.masters.container_killed(&container_id);
+        self.tally.hit(Happening::MasterCrashed);
+        self.fleet.exit(&AmExit { node, container_id, exit_status: 1 });
+    }
+
+    /// ApplicationMasters that were on a node before it had its label are charged there, where each wants its tasks. Two
+    /// may fill a queue so that neither gets any, and wait for good.
+    fn leave_labelled_node(&mut self) {
+        let labelled = self.nodes_left().first().copied();
+        let attempts: Vec<ApplicationAttemptId> = self.masters.ams().map(|am| am.attempt_id()).collect();
+        for attempt in attempts {
+            if let Some(Some((container_id, node))) = self.seen.masters.get(&attempt).copied()
+                && self.fleet.node_of(node) == labelled
+            {
+                self.crash_master(container_id, node);
+            }
         }
     }
 
@@ -372,6 +392,9 @@ impl World {
         }
         if self.plan.has_labelled || self.plan.acts.contains(&Act::ReplaceLabels) {
             self.label_nodes()?;
+        }
+        if self.plan.has_labelled {
+            self.leave_labelled_node();
         }
         for node in self.nodes_left() {
             if self.plan.acts.contains(&Act::UpdateCapacity) {

@@ -88,6 +88,7 @@ const fn row_of(node: NodeHandle) -> Row {
 
 #[derive(Debug)]
 pub(super) struct Node {
+    pub(super) handle: NodeHandle,
     pub(super) host: String,
     pub(super) rack: String,
     pub(super) capability: Amount,
@@ -232,7 +233,7 @@ impl Books {
         if let Some(added) = &event.added {
             let (host, rack) = (added.host.to_string(), added.rack_name.to_string());
             let (capability, usability) = (Amount::default(), Usability::Usable);
-            self.nodes.insert(row, Node { host, rack, capability, usability });
+            self.nodes.insert(row, Node { handle: event.node, host, rack, capability, usability });
         }
         if event.was_interrupted || event.usability == Some(Usability::Unhealthy) {
             self.clear_node(row);
@@ -467,6 +468,10 @@ impl Books {
         for container in &answer.allocated_containers {
             let (id, event) = (container.container_id, number);
             number += 1;
+            let node = self.nodes.get(&row_of(container.node));
+            if container.token.key_id == 0 && node.is_some_and(|node| node.handle == container.node) {
+                return Err(error(format_args!("{id} is granted without a token, and its node is there")));
+            }
             let Some(attempt) = self.attempts.get_mut(&key) else { continue };
             if event <= attempt.last_event {
                 continue;

@@ -2,7 +2,9 @@
 //! Owns: those histories. Called by: the test harness. Thread: each test's.
 //! Does not: run a cluster. Invariant: each history is good up to its last message.
 
-use heddle::engine::event::{NodeAdded, NodeEvent, Resource as Amounts, Usability};
+use heddle::engine::event::{
+    NodeAdded, NodeEvent, NodeRemoved, RemovedReason, Resource as Amounts, Usability,
+};
 use heddle::engine::scheduler::message::{
     AddApplication, ApplicationEvent, Attempt, QueryReply, SchedulerCommand,
 };
@@ -131,6 +133,16 @@ fn grant(books: &mut Books, number: u64, on: u32, memory: u64) -> Result<(), Str
 }
 
 fn grant_as(books: &mut Books, number: u64, grant_number: u64, on: u32, memory: u64) -> Result<(), String> {
+    grant_signed(books, (number, grant_number), on, memory, 1)
+}
+
+fn grant_signed(
+    books: &mut Books,
+    (number, grant_number): (u64, u64),
+    on: u32,
+    memory: u64,
+    key_id: u32,
+) -> Result<(), String> {
     let container = Container {
         container_id: id(number),
         node: node(on),
@@ -141,7 +153,7 @@ fn grant_as(books: &mut Books, number: u64, grant_number: u64, on: u32, memory: 
         execution_type: ExecutionType::Guaranteed,
         version: 0,
         expires_at_ms: 0,
-        token: TokenMac { key_id: 0, mac: [0; 32] },
+        token: TokenMac { key_id, mac: [0; 32] },
     };
     let answer = AllocateResponse {
         first_event: number,
@@ -194,6 +206,18 @@ fn one_too_many_is_noticed() {
     ask(&mut books, 0, 1, 0, 2, None);
     grant(&mut books, 1, 0, 2).unwrap();
     complains(grant(&mut books, 2, 0, 2), "as number 2 of (1, 0), wanted are 1");
+}
+
+#[test]
+fn a_grant_without_a_token_is_noticed_while_its_node_is_there() {
+    let mut books = books();
+    ask(&mut books, 0, 2, 0, 2, None);
+    complains(grant_signed(&mut books, (1, 1), 0, 2, 0), "without a token");
+    grant(&mut books, 1, 0, 2).unwrap();
+    let mut gone = NodeEvent::new(node(0));
+    gone.removed = Some(NodeRemoved { node: node(0), reason: RemovedReason::Lost });
+    books.node_event(&gone);
+    grant_signed(&mut books, (1, 1), 0, 2, 0).unwrap();
 }
 
 #[test]

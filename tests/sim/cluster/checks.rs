@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use heddle::engine::application::message::UpdatePurpose;
-use heddle::engine::application::{ApplicationReply, StoreOperation};
+use heddle::engine::application::{ApplicationReply, StoreEvent, StoreOperation};
 use heddle::engine::batch::StreamRef;
 use heddle::engine::event::{NodeCommand, NodeOrder};
 use heddle::engine::scheduler::Totals;
@@ -44,6 +44,8 @@ pub(crate) struct Seen {
     /// Event numbers under which an attempt was told of a container's grant and end.
     granted: BTreeMap<(u64, ContainerId), u64>,
     ended: BTreeMap<(u64, ContainerId), u64>,
+    /// Grants taken back before they were seen: an end was sent under their number.
+    void: BTreeSet<(u64, ContainerId)>,
     /// ApplicationMasters that were launched, with container and node.
     pub(super) masters: BTreeMap<ApplicationAttemptId, Option<(ContainerId, NodeHandle)>>,
     /// Attempts the scheduler has removed: nobody has to be told of their containers any more.
@@ -70,6 +72,7 @@ impl Seen {
             handles: BTreeMap::new(),
             granted: BTreeMap::new(),
             ended: BTreeMap::new(),
+            void: BTreeSet::new(),
             masters: BTreeMap::new(),
             gone: BTreeSet::new(),
             admin: BTreeMap::new(),
@@ -180,6 +183,13 @@ impl Seen {
         }
     }
 
+    /// The store does not take an application: there may be one of that id already, which was forgotten here.
+    pub(super) fn refused(&mut self, event: &StoreEvent) {
+        if let StoreEvent::ApplicationSaved { application_id, result: Err(_) } = event {
+            self.saved.remove(application_id);
+        }
+    }
+
     /// A client is answered: nothing is told that is not stored.
     pub(super) fn client_answered(&mut self, bytes: &[u8], tally: &mut Tally) -> Result<(), String> {
         let frame = Frame::from_slice(bytes).map_err(|error| error.to_string())?;
@@ -273,9 +283,11 @@ impl Seen {
         }
     }
 
+    /// `is_gone`: the stream is, and nobody hears the answer.
     pub(super) fn master_answered(
         &mut self,
         stream: StreamRef,
+        is_gone: bool,
         asked: &[u8],
         bytes: &[u8],
         tally: &mut Tally,
@@ -293,12 +305,15 @@ impl Seen {
             let code = RejectCode::from_number(reject.code);
             let is_expected = match code {
                 Some(RejectCode::ApplicationAttemptNotFound) => true,
-                // An answer was lost, and the same is said again; or its attempt has ended meanwhile.
-                Some(RejectCode::InvalidApplicationMasterRequest) => header.opcode != Opcode::Allocate,
+                // An answer was lost, and the same is said again; or its attempt has ended meanwhile. Of allocates only one
+                // that was late, and said again on the next stream before.
+                Some(RejectCode::InvalidApplicationMasterRequest) => {
+                    header.opcode != Opcode::Allocate || is_gone
+                }
                 // The last word of one whose attempt ended before it was registered.
                 Some(RejectCode::NameNotAllowed) => header.opcode == Opcode::FinishApplicationMaster,
-                // A frame of the stream before came in between.
-                Some(RejectCode::InvalidToken) => tally.count(Happening::LateFromOldStream) > 0,
+                // Late, and without a token: the next stream has the session.
+                Some(RejectCode::InvalidToken) => is_gone,
                 Some(code) => code.is_retryable(),
                 None => false,
             };
@@ -353,6 +368,9 @@ impl Seen {
         let mut number = answer.first_event;
         for container in &answer.allocated_containers {
             let id = container.container_id;
+            if self.void.contains(&(key, id)) {
+                return Err(format!("{id} was taken back, and is granted as event {number}"));
+            }
             match self.granted.insert((key, id), number) {
                 None => tally.hit(if is_push { Happening::GrantPushed } else { Happening::Granted }),
                 Some(before) if before == number => tally.hit(Happening::EventRepeated),
@@ -366,10 +384,19 @@ impl Seen {
             let id = status.container_id;
             // Containers of earlier attempts may end under this one.
             let is_own = self.handles.get(&key) == Some(&id.application_attempt_id);
-            if is_own && !self.granted.contains_key(&(key, id)) {
+            let granted = self.granted.get(&(key, id));
+            if is_own && granted.is_none() {
                 return Err(format!("{id} is told to have ended and was never granted"));
             }
+            if granted == Some(&number) {
+                self.void.insert((key, id));
+                number += 1;
+                continue;
+            }
             match self.ended.insert((key, id), number) {
+                None if self.void.contains(&(key, id)) => {
+                    return Err(format!("{id} was taken back, and ends as event {number}"));
+                }
                 None => {}
                 Some(before) if before == number => tally.hit(Happening::EventRepeated),
                 Some(before) => return Err(format!("{id} ends as event {before} and again as {number}")),

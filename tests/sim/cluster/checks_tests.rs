@@ -2,17 +2,19 @@
 //! Owns: those words. Called by: the test harness. Thread: each test's.
 //! Does not: run a cluster. Invariant: without its last word each history is good.
 
+use heddle::engine::batch::StreamRef;
 use heddle::engine::event::{LaunchOrder, NodeCommand, NodeOrder, Resource as Amounts};
 use heddle::engine::scheduler::message::{ApplicationEvent, Attempt};
 use heddle_wire::application_client::{GetApplicationReportResponse, KillApplicationResponse};
-use heddle_wire::application_master::AllocateResponse;
+use heddle_wire::application_master::{AllocateRequest, AllocateResponse};
 use heddle_wire::frame::Frame;
+use heddle_wire::message::write_reject;
 use heddle_wire::record::{
     ApplicationAttemptId, ApplicationId, ApplicationReport, CompletedContainer, Container, ContainerId,
     ContainerState, ExecutionType, FinalApplicationStatus, LogAggregationStatus, NodeHandle, Resource,
     TokenMac, YarnApplicationState,
 };
-use heddle_wire::{Flags, Opcode, write_frame};
+use heddle_wire::{Flags, Opcode, Reject, RejectCode, write_frame};
 
 use super::checks::Seen;
 use super::kinds::{Happening, Tally};
@@ -81,6 +83,31 @@ fn an_event_has_one_number_and_an_end_a_grant() {
     complains(seen.pushed(&push(4, &[2], &[]), &mut tally), "granted as event 2 and again as 4");
     complains(seen.pushed(&push(5, &[], &[1]), &mut tally), "ends as event 3 and again as 5");
     complains(seen.pushed(&push(6, &[], &[9]), &mut tally), "was never granted");
+}
+
+#[test]
+fn what_was_taken_back_is_granted_no_more_and_ends_once_more_at_most() {
+    let mut tally = Tally::default();
+    let mut seen = seen();
+    seen.pushed(&push(1, &[1, 2], &[1]), &mut tally).unwrap();
+    seen.pushed(&push(1, &[], &[1, 2, 1]), &mut tally).unwrap();
+    seen.pushed(&push(1, &[], &[1, 2, 1]), &mut tally).unwrap();
+    complains(seen.pushed(&push(4, &[], &[1]), &mut tally), "ends as event 3 and again as 4");
+    complains(seen.pushed(&push(5, &[], &[2]), &mut tally), "was taken back, and ends as event 5");
+    complains(seen.pushed(&push(2, &[2], &[]), &mut tally), "was taken back, and is granted as event 2");
+}
+
+#[test]
+fn a_call_out_of_step_is_refused_only_where_nobody_hears_it() {
+    let (mut asked, mut refused) = (Vec::new(), Vec::new());
+    write_frame(&mut asked, Flags::REQUEST, 3, KEY, &AllocateRequest::default());
+    let reject = Reject::new(RejectCode::InvalidApplicationMasterRequest, "out of step");
+    write_reject(&mut refused, Opcode::Allocate, 3, KEY, &reject);
+    let (mut seen, stream) = (seen(), StreamRef::new(1, 0, 1));
+    let mut answered =
+        |is_gone| seen.master_answered(stream, is_gone, &asked, &refused, &mut Tally::default());
+    answered(true).unwrap();
+    complains(answered(false), "out of step");
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl Case {
             execution_type: ExecutionType::Guaranteed,
             version: 0,
             expires_at_ms: 0,
-            token: TokenMac { key_id: 0, mac: [0; 32] },
+            token: TokenMac { key_id: 1, mac: [0; 32] },
         };
         let answer = AllocateResponse {
             first_event: *event,

@@ -155,7 +155,9 @@ impl ResourceManager {
     fn deadlines(&self) -> impl Iterator<Item = (Role, Instant)> {
         let scheduler = (Role::Scheduler, self.scheduling.next_deadline());
         let application = (Role::Application, self.manager.next_deadline());
-        let deadlines = [scheduler, application].into_iter();
+        let shards = self.shards.iter().enumerate();
+        let shards = shards.map(|(shard, role)| (Role::Shard(shard), role.shard.next_deadline()));
+        let deadlines = [scheduler, application].into_iter().chain(shards);
         deadlines.filter_map(|(role, deadline)| Some((role, deadline?)))
     }
 
@@ -280,21 +282,14 @@ impl World {
             inbox.first +=
                 role.shard.handle_frames(now, &inbox.batch, inbox.first, &mut answers, &mut role.out);
         }
+        if role.shard.next_deadline().is_some_and(|deadline| deadline <= now) {
+            role.shard.handle_tick(now, 100, &mut role.out);
+        }
         let is_behind = !role.inbox.is_empty() || !role.commands.is_empty();
         self.send_all(&answers)?;
         self.after_shard(shard)?;
         if is_behind {
             self.plan_step(Role::Shard(shard));
-        }
-        Ok(())
-    }
-
-    pub(super) fn tick_shards(&mut self) -> Result<(), String> {
-        let now = instant(self.now_us);
-        for shard in 0..self.rm.shards.len() {
-            let role = &mut self.rm.shards[shard];
-            role.shard.handle_tick(now, 100, &mut role.out);
-            self.after_shard(shard)?;
         }
         Ok(())
     }
@@ -338,17 +333,20 @@ impl World {
     fn step_scheduler(&mut self) -> Result<(), String> {
         let now = instant(self.now_us);
         let (most, size) = (self.chance.between(1, 16), self.chance.between(1, self.plan.batch_max));
+        let mut heard = 0;
         for _ in 0..most {
             let Some(command) = self.rm.scheduler_commands.pop_front() else { break };
             tell!(self, "scheduler is told {command:?}");
             self.books.command(&command);
             self.rm.scheduling.handle_command(now, command);
+            self.hear(&mut heard);
         }
         let events = self.chance.between(1, 4);
         for _ in 0..events {
             let Some(event) = self.rm.node_events.pop_front() else { break };
             self.books.node_event(&event);
             self.rm.scheduling.handle_node_event(now, event);
+            self.hear(&mut heard);
         }
         let (mut answers, mut pushes) = (AnswerBatch::default(), AnswerBatch::default());
         let rm = &mut self.rm;
@@ -371,7 +369,8 @@ impl World {
             rm.scheduling.handle_tick(now);
         }
         rm.scheduling.end_step(now, &mut pushes);
-        let output = rm.scheduling.output();
+        self.hear(&mut heard);
+        let output = self.rm.scheduling.output();
         let commands = core::mem::take(&mut output.node_commands);
         let events = core::mem::take(&mut output.application_events);
         let notices = core::mem::take(&mut output.notices);
@@ -384,11 +383,11 @@ impl World {
         for event in &events {
             tell!(self, "scheduler says {event:?}");
             self.seen.said(event, &mut self.tally);
-            self.books.said(event);
         }
         for ((stream, asked), answer) in asked.iter().zip(answers.answers()) {
             let bytes = answers.answer_bytes(answer);
-            self.seen.master_answered(*stream, asked, bytes, &mut self.tally)?;
+            let is_gone = !self.is_current(*stream);
+            self.seen.master_answered(*stream, is_gone, asked, bytes, &mut self.tally)?;
             self.book_answer(asked, bytes)?;
         }
         for push in pushes.answers() {
@@ -422,6 +421,13 @@ impl World {
             self.plan_step(Role::Scheduler);
         }
         Ok(())
+    }
+
+    /// The books hear what the scheduler said so far in this step: what a command did is before what came of a node after it.
+    fn hear(&mut self, heard: &mut usize) {
+        let events = &self.rm.scheduling.output().application_events;
+        events[*heard..].iter().for_each(|event| self.books.said(event));
+        *heard = events.len();
     }
 
     /// What an answer to an ApplicationMaster means for the books.
@@ -533,6 +539,7 @@ impl World {
         }
         for event in &events {
             tell!(self, "store says {event:?}");
+            self.seen.refused(event);
         }
         self.rm.store_events.extend(events);
         self.plan_step(Role::Application);

@@ -97,7 +97,6 @@ pub(super) enum Event {
         bytes: Vec<u8>,
     },
     Step(Role),
-    Tick,
     Reconnect(Link),
     Resume(u32),
     Act,
@@ -223,7 +222,6 @@ impl World {
         }
         world.client.begin(0);
         world.after(world.plan.heal_at_us, Event::Heal);
-        world.after(100_000, Event::Tick);
         world.plan_act();
         Ok(world)
     }
@@ -322,10 +320,6 @@ impl World {
             }
             Event::FromRm { link, generation, bytes } => self.arrive_at_peer(link, generation, &bytes),
             Event::Step(role) => self.step(role),
-            Event::Tick => {
-                self.after(100_000, Event::Tick);
-                self.tick_shards()
-            }
             Event::Reconnect(link) => self.reconnect(link),
             Event::Resume(node) => {
                 self.fleet.resume(node, self.now_us);
@@ -384,6 +378,12 @@ impl World {
         if matches!(link, Link::Node(_)) { &mut self.node_paths } else { &mut self.stream_paths }
     }
 
+    /// Whether a stream is its peer's last one.
+    pub(super) fn is_current(&mut self, stream: StreamRef) -> bool {
+        let link = Link::of(stream);
+        stream == link.stream(self.paths(link).generation(link.index()))
+    }
+
     /// A peer sends a frame.
     pub(super) fn send_to_rm(&mut self, link: Link, bytes: Vec<u8>) -> Result<(), String> {
         if link.index() >= LINKS {
@@ -405,10 +405,8 @@ impl World {
     /// The ResourceManager sends a frame; one for a stream that is gone is dropped, as transport does.
     pub(super) fn send_to_peer(&mut self, stream: StreamRef, bytes: &[u8]) -> Result<(), String> {
         self.absorb(bytes);
-        let link = Link::of(stream);
-        let now_us = self.now_us;
-        let generation = self.paths(link).generation(link.index());
-        if stream != link.stream(generation) {
+        let (link, now_us) = (Link::of(stream), self.now_us);
+        if !self.is_current(stream) {
             self.tally.hit(Happening::AnswerToOldStream);
             return Ok(());
         }
@@ -423,6 +421,7 @@ impl World {
         }
         let Self { node_paths, stream_paths, chance, coverage, .. } = self;
         let paths = if matches!(link, Link::Node(_)) { node_paths } else { stream_paths };
+        let generation = paths.generation(link.index());
         let copies = paths.send(now_us, link.index(), Direction::ToNode, chance, coverage)?;
         for at_us in copies.into_iter().flatten() {
             let event = Event::FromRm { link, generation, bytes: bytes.to_vec() };
