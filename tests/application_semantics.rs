@@ -11,6 +11,8 @@ mod audit;
 mod changes;
 #[path = "application_semantics/client.rs"]
 mod client;
+#[path = "application_semantics/diagnostics.rs"]
+mod diagnostics;
 #[path = "application_semantics/ended.rs"]
 mod ended;
 #[path = "application_semantics/hostile.rs"]
@@ -200,8 +202,9 @@ impl Rm {
                 vec![ApplicationEvent::Accepted { application_id, queue }]
             }
             SchedulerCommand::AddAttempt(add) => {
-                let attempt = Attempt::new(0, add.attempt_id.application_id.id, add.attempt_id.attempt_id);
-                vec![ApplicationEvent::AttemptAdded { attempt_id: add.attempt_id, attempt }]
+                let attempt_id = add.attempt_id;
+                let attempt = Attempt::new(0, attempt_id.application_id.id, attempt_id.attempt_id);
+                vec![ApplicationEvent::AttemptAdded { attempt_id, attempt }]
             }
             SchedulerCommand::RemoveAttempt { attempt_id, .. } => {
                 let usage = Usage {
@@ -415,6 +418,7 @@ impl Rm {
             attempt_id,
             final_status: FinalApplicationStatus::Succeeded as u8,
             diagnostics: "all done".into(),
+            diagnostics_cut: 0,
             tracking_url: "http://host1/done".into(),
         });
     }

@@ -364,6 +364,7 @@ fn what_an_am_says_of_its_work_is_passed_on_undefined_too() {
             attempt_id: first,
             final_status: said as u8,
             diagnostics: Box::default(),
+            diagnostics_cut: 0,
             tracking_url: Box::default(),
         });
         rm.end_am(first, 0);
@@ -564,18 +565,4 @@ fn impossible_pairs_are_counted_and_noted_and_change_nothing() {
         host: "h".into(),
     });
     assert_eq!(rm.attempt_state(attempt(id, 1)), A::Allocated);
-}
-
-#[test]
-fn diagnostics_are_bounded_and_keep_the_end() {
-    let mut rm = Rm::with(|settings, _| settings.diagnostics_size_max = 200);
-    let (id, first) = rm.running();
-    rm.event(ApplicationEvent::Unregistered {
-        attempt_id: first,
-        final_status: 2,
-        diagnostics: format!("{}the end", "ä".repeat(500)).into(),
-        tracking_url: "".into(),
-    });
-    let text = rm.report(id).diagnostics;
-    assert!(text.len() <= 200 && text.ends_with("the end"), "{text}");
 }

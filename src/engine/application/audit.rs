@@ -86,7 +86,7 @@ pub(super) fn completed(app: &RmApp) -> String {
         RmAppState::Killed => Line::new(user, None, "Application Finished - Killed", "RMAppManager", true),
         // The text has its place where YARN puts it: tools look for it there.
         _ => Line::new(user, None, "Application Finished - Failed", "RMAppManager", false)
-            .failed("App failed with state: FAILED", &app.diagnostics),
+            .failed("App failed with state: FAILED", app.diagnostics.as_str()),
     };
     line.with("APPID", &id).finish()
 }
@@ -166,7 +166,7 @@ pub(super) fn summary(app: &RmApp) -> String {
     put("preemptedResourceSeconds", &list(preempted));
     put("applicationTags", &tags.join(","));
     put("applicationNodeLabel", app.submission.node_label_expression.as_deref().unwrap_or(""));
-    put("diagnostics", &app.diagnostics);
+    put("diagnostics", app.diagnostics.as_str());
     put("totalAllocatedContainers", &app.used.containers_allocated.to_string());
     line
 }

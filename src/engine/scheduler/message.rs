@@ -286,8 +286,10 @@ pub enum ApplicationEvent {
         attempt_id: ApplicationAttemptId,
         /// YARN's number of the final status.
         final_status: u8,
-        /// Text.
+        /// The end of what it said: as much as may ever be kept.
         diagnostics: Box<str>,
+        /// Bytes it said before that.
+        diagnostics_cut: u32,
         /// Final URL.
         tracking_url: Box<str>,
     },
