@@ -6,7 +6,7 @@
 use core::fmt::Write as _;
 use core::net::IpAddr;
 
-use heddle_wire::record::FinalApplicationStatus;
+use heddle_wire::record::{ArchivedNodeId, FinalApplicationStatus};
 use heddle_wire::{Reject, RejectCode};
 
 use super::report;
@@ -73,6 +73,28 @@ impl Line {
             }
         }
     }
+}
+
+/// Nodes named in a line: a call may name a thousand, and a line is read by people.
+const NODES_NAMED_MAX: usize = 10;
+
+/// The nodes that a call names, for people: the first few, and how many more there are.
+pub fn nodes_in_words<'a>(node_ids: impl ExactSizeIterator<Item = &'a ArchivedNodeId>) -> Box<str> {
+    let mut text = String::new();
+    let more = node_ids.len().saturating_sub(NODES_NAMED_MAX);
+    for node_id in node_ids.take(NODES_NAMED_MAX) {
+        let separator = if text.is_empty() { "" } else { "," };
+        let _ = write!(text, "{separator}{}", node_id.host.as_str());
+        // 0 = every NodeManager of the host.
+        let port = node_id.port.to_native();
+        if port != 0 {
+            let _ = write!(text, ":{port}");
+        }
+    }
+    if more > 0 {
+        let _ = write!(text, " and {more} more");
+    }
+    text.into()
 }
 
 /// The line of an application's end: FINISHED and KILLED are successes, FAILED is a failure with diagnostics.

@@ -37,6 +37,7 @@ pub mod settings;
 mod submit;
 mod waiting;
 
+pub use audit::nodes_in_words;
 pub use manager::ApplicationManager;
 pub use message::{
     ApplicationCommand, ApplicationCounters, ApplicationOutput, ApplicationReply, StoreEvent, StoreOperation,
