@@ -108,6 +108,8 @@ struct Rm {
     reply: fn(&SchedulerCommand) -> Option<QueryReply>,
     /// Why it rejects applications.
     rejects: Option<&'static str>,
+    /// Why it rejects attempts.
+    rejects_attempts: Option<&'static str>,
     queues: QueueTree,
     answers: Vec<Vec<u8>>,
     audit: Vec<String>,
@@ -140,6 +142,7 @@ impl Rm {
             unanswered: Vec::new(),
             reply: |_| None,
             rejects: None,
+            rejects_attempts: None,
             queues,
             answers: Vec::new(),
             audit: Vec::new(),
@@ -203,6 +206,9 @@ impl Rm {
             }
             SchedulerCommand::AddAttempt(add) => {
                 let attempt_id = add.attempt_id;
+                if let Some(reason) = self.rejects_attempts {
+                    return vec![ApplicationEvent::AttemptRejected { attempt_id, reason: reason.into() }];
+                }
                 let attempt = Attempt::new(0, attempt_id.application_id.id, attempt_id.attempt_id);
                 vec![ApplicationEvent::AttemptAdded { attempt_id, attempt }]
             }

@@ -119,6 +119,31 @@ fn an_am_that_fails_is_retried_until_the_maximum() {
     assert_eq!(rm.manager.counters().attempts_failed, 2);
 }
 
+/// Such a failure does not go away by trying again, and would be tried for ever where failures are soon forgotten.
+#[test]
+fn an_attempt_that_the_scheduler_rejects_fails_its_application_by_name() {
+    let mut rm = Rm::with(|settings, _| {
+        (settings.am_max_attempts, settings.global_am_max_attempts) = (3, 3);
+    });
+    let id = rm.submit(|context| context.attempt_failures_validity_interval_ms = Some(1));
+    rm.start_am(attempt(id, 1));
+    rm.rejects_attempts = Some("node label \"x\" is not a label of the cluster");
+    rm.told();
+    rm.end_am(attempt(id, 1), 13);
+    assert_eq!(
+        rm.told(),
+        ["RemoveAttempt", "AddAttempt", "RemoveAttempt", "FinalStateStored", "RemoveApplication"]
+    );
+    assert_eq!((rm.state(id), rm.attempt_state(attempt(id, 2))), (S::Failed, A::Failed));
+    let text = rm.report(id).diagnostics;
+    assert!(text.contains("is not a label of the cluster. Failing the application."), "{text}");
+    assert_eq!(
+        rm.attempt_report(attempt(id, 2)).diagnostics,
+        "node label \"x\" is not a label of the cluster"
+    );
+    assert!(rm.notices.is_empty(), "{:?}", rm.notices);
+}
+
 #[test]
 fn failures_that_are_nobodys_fault_do_not_count_and_do_not_fill_the_memory() {
     let mut rm = Rm::with(|settings, _| settings.attempts_kept_max = 5);

@@ -64,7 +64,7 @@ impl Lifecycle {
         let event = match &input {
             AttemptInput::Start => RmAppAttemptEvent::Start,
             AttemptInput::Kill(_) => RmAppAttemptEvent::Kill,
-            AttemptInput::Fail(_) => RmAppAttemptEvent::Fail,
+            AttemptInput::Fail(_) | AttemptInput::Rejected(_) => RmAppAttemptEvent::Fail,
             AttemptInput::Added(_) => RmAppAttemptEvent::AttemptAdded { is_unmanaged },
             AttemptInput::Allocated { .. } => RmAppAttemptEvent::ContainerAllocated,
             AttemptInput::NewSaved => RmAppAttemptEvent::AttemptNewSaved,
@@ -111,6 +111,10 @@ impl Lifecycle {
         let Some(attempt) = app.attempts.get_mut(index) else { return };
         match input {
             AttemptInput::Kill(text) | AttemptInput::Fail(text) => {
+                attempt.diagnostics.append(&text, size_max);
+            }
+            AttemptInput::Rejected(text) => {
+                attempt.is_rejected = true;
                 attempt.diagnostics.append(&text, size_max);
             }
             AttemptInput::SaveFailed(text) => {

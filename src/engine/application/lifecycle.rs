@@ -65,6 +65,7 @@ pub(super) enum AttemptInput {
     Start,
     Kill(String),
     Fail(String),
+    Rejected(Box<str>),
     Added(Attempt),
     Allocated { container_id: ContainerId, node_id: NodeId },
     NewSaved,

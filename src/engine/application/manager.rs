@@ -129,6 +129,9 @@ impl ApplicationManager {
             ApplicationEvent::AttemptAdded { attempt_id, attempt } => {
                 self.life.attempt_input(attempt_id, AttemptInput::Added(attempt));
             }
+            ApplicationEvent::AttemptRejected { attempt_id, reason } => {
+                self.life.attempt_input(attempt_id, AttemptInput::Rejected(reason));
+            }
             ApplicationEvent::AmContainerAllocated { attempt_id, container_id, node_id, .. } => {
                 self.life.attempt_input(attempt_id, AttemptInput::Allocated { container_id, node_id });
             }

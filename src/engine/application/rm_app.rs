@@ -154,6 +154,7 @@ impl RmApp {
     pub(super) fn may_retry(&self, now_ms: u64) -> bool {
         !self.submission.is_unmanaged
             && self.max_attempts > 1
+            && self.current_attempt().is_none_or(|attempt| !attempt.is_rejected)
             && self.failures(now_ms) < self.max_attempts as usize
     }
 

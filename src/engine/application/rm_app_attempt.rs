@@ -44,6 +44,8 @@ pub(super) struct RmAppAttempt {
     pub(super) node_id: Option<NodeId>,
     /// The AM container has ended, or never will have begun.
     pub(super) is_am_ended: bool,
+    /// The scheduler did not take it, and would take no other.
+    pub(super) is_rejected: bool,
     /// Empty where there is none.
     pub(super) host: Box<str>,
     /// −1 = none.
@@ -77,6 +79,7 @@ impl RmAppAttempt {
             am_container: None,
             node_id: None,
             is_am_ended: false,
+            is_rejected: false,
             host: Box::default(),
             rpc_port: -1,
             original_tracking_url: Box::default(),

@@ -176,6 +176,18 @@ impl Scheduler {
             return;
         }
         let (queue, leaf_user, user) = (app.queue, app.leaf_user, app.user);
+        // Known when the application was admitted, and removed since. Anywhere else is not where it was to be.
+        if let Some(label) = add.am.as_ref().map(|am| &am.node_label)
+            && self.partition_of(label).is_none()
+        {
+            let reason = format!(
+                "Attempt {attempt_id} asks for its AM container with node label {label:?}, which is not a label of the \
+                 cluster; accepted is one of them, or none"
+            );
+            out.application_events
+                .push(ApplicationEvent::AttemptRejected { attempt_id, reason: reason.into() });
+            return;
+        }
         let Some(handle) = self.attempts.reserve() else {
             out.notices.push(format!("attempt {attempt_id}: every row of the attempt table is taken"));
             return;
