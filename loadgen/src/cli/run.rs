@@ -306,6 +306,11 @@ pub(super) fn settings_of(
     // Sizes are rounded up to whole gibibytes; the largest one has to stay below the limit all the same.
     set("scheduler.maximum_allocation_mb", memory_mb.next_multiple_of(1_024).to_string());
     set("scheduler.maximum_allocation_vcores", virtual_cores.to_string());
+    // An ApplicationMaster that calls rarely is not over between two calls.
+    let silence_ms = spec.applications.as_ref().map_or(0, |load| load.pace.silence().as_millis());
+    if 3 * silence_ms > 600_000 {
+        set("applications.am_expiry_ms", (3 * silence_ms).to_string());
+    }
     let nodes = workload.nodes.as_deref().unwrap_or_default();
     let labels: BTreeSet<&str> = nodes.iter().filter_map(|node| node.label.as_deref()).collect();
     if !labels.is_empty() {
