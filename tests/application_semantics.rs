@@ -11,6 +11,8 @@ mod audit;
 mod changes;
 #[path = "application_semantics/client.rs"]
 mod client;
+#[path = "application_semantics/diagnostics.rs"]
+mod diagnostics;
 #[path = "application_semantics/ended.rs"]
 mod ended;
 #[path = "application_semantics/hostile.rs"]
@@ -106,6 +108,8 @@ struct Rm {
     reply: fn(&SchedulerCommand) -> Option<QueryReply>,
     /// Why it rejects applications.
     rejects: Option<&'static str>,
+    /// Why it rejects attempts.
+    rejects_attempts: Option<&'static str>,
     queues: QueueTree,
     answers: Vec<Vec<u8>>,
     audit: Vec<String>,
@@ -138,6 +142,7 @@ impl Rm {
             unanswered: Vec::new(),
             reply: |_| None,
             rejects: None,
+            rejects_attempts: None,
             queues,
             answers: Vec::new(),
             audit: Vec::new(),
@@ -200,8 +205,12 @@ impl Rm {
                 vec![ApplicationEvent::Accepted { application_id, queue }]
             }
             SchedulerCommand::AddAttempt(add) => {
-                let attempt = Attempt::new(0, add.attempt_id.application_id.id, add.attempt_id.attempt_id);
-                vec![ApplicationEvent::AttemptAdded { attempt_id: add.attempt_id, attempt }]
+                let attempt_id = add.attempt_id;
+                if let Some(reason) = self.rejects_attempts {
+                    return vec![ApplicationEvent::AttemptRejected { attempt_id, reason: reason.into() }];
+                }
+                let attempt = Attempt::new(0, attempt_id.application_id.id, attempt_id.attempt_id);
+                vec![ApplicationEvent::AttemptAdded { attempt_id, attempt }]
             }
             SchedulerCommand::RemoveAttempt { attempt_id, .. } => {
                 let usage = Usage {
@@ -415,6 +424,7 @@ impl Rm {
             attempt_id,
             final_status: FinalApplicationStatus::Succeeded as u8,
             diagnostics: "all done".into(),
+            diagnostics_cut: 0,
             tracking_url: "http://host1/done".into(),
         });
     }

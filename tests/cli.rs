@@ -214,6 +214,12 @@ fn nodes_are_taken_out_and_brought_back_with_an_exit_code_for_each_outcome() {
     let (stdout, _) = check(dir, &line("refresh --graceful --timeout -1"), 0);
     assert_eq!(stdout, "every host may join, 2 are excluded; 1 nodes began to leave\n");
 
+    // What it does not accept of its own files, or of a value.
+    let (_, stderr) = check(dir, &format!("admin refresh-queues --rm-address {rm}"), 4);
+    assert!(stderr.contains("the capacities of root.a do not add up"), "{stderr}");
+    let (_, stderr) = check(dir, &format!("label add _x --rm-address {rm}"), 4);
+    assert!(stderr.contains("a letter or digit first"), "{stderr}");
+
     // The same with a certificate that may only look.
     check(dir, "pki issue client c", 0);
     let as_client = "--certificate pki/c.pem --key pki/c.key";
@@ -317,6 +323,14 @@ fn answer(peer: &PeerIdentity, frame: Frame<'_>) -> Vec<u8> {
             assert_eq!(request.decommission_timeout_s, Some(-1));
             let response = RefreshNodesResponse { included_hosts: 0, excluded_hosts: 2, affected_nodes: 1 };
             write_frame(&mut out, Flags::RESPONSE, id, key, &response);
+        }
+        Opcode::RefreshQueues => {
+            let reject = Reject::new(RejectCode::BadField, "the capacities of root.a do not add up");
+            write_reject(&mut out, header.opcode, id, key, &reject);
+        }
+        Opcode::AddToClusterNodeLabels => {
+            let text = "node label is \"_x\", accepted are letters, digits, - and _, a letter or digit first";
+            write_reject(&mut out, header.opcode, id, key, &Reject::new(RejectCode::BadField, text));
         }
         other => panic!("{other:?}"),
     }

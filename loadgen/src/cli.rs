@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use heddle::cli::number::whole;
 use heddle::pki::Identity;
 
 use crate::driver::{Fault, Interval, RunError, Slice, parse_duration, parse_kill, parse_pause};
@@ -85,10 +86,10 @@ enum Command {
 #[derive(Clone, Debug, Args)]
 struct HeartbeatArgs {
     /// Nodes [default: 10000, or as many as --nodes-from lists]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
+    #[arg(long, value_parser = whole(1..=NODES_MAX))]
     nodes: Option<u32>,
     /// Connections the nodes share [default: one each]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
+    #[arg(long, value_parser = whole(1..=NODES_MAX))]
     connections: Option<u32>,
     /// How often a node beats: 1s, 250ms, …, or max for the next beat as soon as the answer came
     #[arg(long, default_value = "1s")]
@@ -97,7 +98,7 @@ struct HeartbeatArgs {
     #[arg(long, value_parser = positive_duration, default_value = "30s")]
     duration: Duration,
     /// Containers each node runs
-    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=4_096), default_value_t = 0)]
+    #[arg(long, value_parser = whole::<u32>(0..=4_096), default_value_t = 0)]
     containers_per_node: u32,
     /// Share of a node's containers that end and are replaced with each beat, 0 to 1
     #[arg(long, value_parser = share, default_value = "0")]
@@ -106,7 +107,7 @@ struct HeartbeatArgs {
     #[arg(long, value_name = "CSV")]
     nodes_from: Option<PathBuf>,
     /// Most beats per write with --interval max
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536), default_value_t = 64)]
+    #[arg(long, value_parser = whole::<u32>(1..=65_536), default_value_t = 64)]
     batch: u32,
     #[command(flatten)]
     target: TargetArgs,
@@ -138,7 +139,7 @@ struct TargetArgs {
     #[arg(long, default_value = "spawn", value_parser = target, value_name = "ADDR|spawn|inprocess")]
     rm: TargetKind,
     /// Its process id, where it runs on this machine: its CPU and memory are measured then
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_parser = whole::<u32>(1..=u32::MAX), value_name = "PID")]
     rm_pid: Option<u32>,
     /// A setting for a ResourceManager that is started, section.key=value
     #[arg(long, value_parser = assignment, value_name = "KEY=VALUE")]
@@ -165,13 +166,13 @@ enum TargetKind {
 #[derive(Clone, Debug, Args)]
 struct LoadArgs {
     /// Threads the load is made with
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64), default_value_t = 1)]
+    #[arg(long, value_parser = whole::<u32>(1..=64), default_value_t = 1)]
     client_threads: u32,
     /// Handshakes at a time while nodes come up
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4_096), default_value_t = 64)]
+    #[arg(long, value_parser = whole::<u32>(1..=4_096), default_value_t = 64)]
     handshakes: u32,
     /// Seed of everything random
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_parser = whole::<u64>(0..=u64::MAX), default_value_t = 1)]
     seed: u64,
 }
 
@@ -196,13 +197,13 @@ struct FileArgs {
 #[derive(Clone, Debug, Args)]
 struct ShapeArgs {
     /// Connections
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000), default_value_t = 8)]
+    #[arg(long, value_parser = whole::<u32>(1..=100_000), default_value_t = 8)]
     connections: u32,
     /// Nodes [default: one per connection, 10000 with fewer than 100 connections]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
+    #[arg(long, value_parser = whole(1..=NODES_MAX))]
     nodes: Option<u32>,
     /// Frames per write
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536), default_value_t = 64)]
+    #[arg(long, value_parser = whole::<u32>(1..=65_536), default_value_t = 64)]
     batch: u32,
     /// How long to measure each
     #[arg(long, value_parser = positive_duration, default_value = "10s")]
@@ -221,7 +222,7 @@ struct FloorArgs {
     #[command(flatten)]
     shape: ShapeArgs,
     /// Frames out per connection [default: nodes per connection]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_parser = whole::<u32>(1..=1_000_000))]
     outstanding: Option<u32>,
     #[command(flatten)]
     files: FileArgs,
@@ -232,7 +233,7 @@ struct CompareArgs {
     #[command(flatten)]
     shape: ShapeArgs,
     /// How often each is run; the report is that of the round with the median ratio
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=99), default_value_t = 3)]
+    #[arg(long, value_parser = whole::<u32>(1..=99), default_value_t = 3)]
     rounds: u32,
     /// A setting for the ResourceManager, section.key=value
     #[arg(long, value_parser = assignment, value_name = "KEY=VALUE")]

@@ -146,7 +146,7 @@ pub fn run(
     target: &mut dyn Target,
 ) -> Result<FloorOutcome, FloorError> {
     let (address, pid) = (target.address(), target.pid());
-    let client = quic::client_config(identity, spec.outstanding)?;
+    let client = quic::client_config(identity, spec.outstanding, Duration::ZERO)?;
     let spec = *spec;
     let server_rss_base = memory_at_rest(target);
     let thread = std::thread::Builder::new()

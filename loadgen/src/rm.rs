@@ -289,17 +289,26 @@ pub fn settings(
     interval_ms: u32,
     extra: &[(String, String)],
 ) -> Vec<(String, String)> {
+    let interval_max_ms = interval_ms.max(10_000);
     let mut settings: Vec<(String, String)> = [
         ("listen.address", address.to_string()),
         ("http.address", "off".to_owned()),
         ("pki.dir", directory.display().to_string()),
         ("heartbeat.interval_ms", interval_ms.to_string()),
         ("heartbeat.interval_min_ms", interval_ms.to_string()),
-        ("heartbeat.interval_max_ms", interval_ms.max(10_000).to_string()),
+        ("heartbeat.interval_max_ms", interval_max_ms.to_string()),
         ("log.level", "warn".to_owned()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into();
+    // Who beats rarely is neither let go, suspected nor lost between two beats: these follow where the defaults do not do.
+    let patience = [
+        ("transport.idle_timeout_ms", 60_000, 3 * interval_max_ms),
+        ("liveliness.suspect_after_ms", 30_000, interval_max_ms / 2 * 3),
+        ("liveliness.lost_after_ms", 600_000, 3 * interval_max_ms),
+    ];
+    let patience = patience.into_iter().filter(|(_, default, least)| least > default);
+    settings.extend(patience.map(|(key, _, least)| (key.to_owned(), least.to_string())));
     settings.extend_from_slice(extra);
     settings
 }
@@ -386,6 +395,28 @@ mod tests {
         assert_eq!(child.ended(), None);
         drop(child);
         assert!(!Path::new(&format!("/proc/{second}")).exists());
+    }
+
+    /// With nodes that beat every 31 s or more the ResourceManager refused its settings: connections would have been let
+    /// go, and nodes suspected, between two beats.
+    #[test]
+    fn any_interval_makes_a_configuration() {
+        let directory = TempDir::new().unwrap();
+        let load = |interval_ms, extra: &[(String, String)]| {
+            let settings = settings(free_address().unwrap(), directory.path(), interval_ms, extra);
+            let flags = settings.into_iter().map(|(key, value)| (key, value, "--rm-set")).collect();
+            RmConfig::load(&ConfigSources { flags, ..ConfigSources::default() })
+        };
+        for interval_ms in [10, 1_000, 20_000, 31_000, 60_000, 70_000, 600_000] {
+            let idle = load(interval_ms, &[]).unwrap().transport.idle_timeout;
+            assert!(
+                idle >= Duration::from_secs(60) && idle >= Duration::from_millis(3 * u64::from(interval_ms))
+            );
+        }
+        let idle = load(1_000, &[]).unwrap().transport.idle_timeout;
+        assert_eq!(idle, Duration::from_secs(60), "the default where that does");
+        let by_hand = [("transport.idle_timeout_ms".to_owned(), "150000".to_owned())];
+        assert_eq!(load(70_000, &by_hand).unwrap().transport.idle_timeout, Duration::from_secs(150));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) enum Exit {
     Usage = 2,
     /// What it is about does not exist.
     NotFound = 3,
-    /// The ResourceManager does not want to.
+    /// The ResourceManager does not want to: whoever asks, a value, a file of its own, or the state things are in.
     Refused = 4,
     /// The ResourceManager is not there.
     Unreachable = 5,
@@ -144,6 +144,7 @@ impl From<ClientError> for CliError {
                 Some("changing nodes needs an admin's certificate: `heddle pki issue admin NAME`"),
             ),
             (_, Some(code)) if code.is_retryable() => (Exit::Failed, Some("nothing was changed; try again")),
+            (_, Some(RejectCode::BadField | RejectCode::NotSupportedYet)) => (Exit::Refused, None),
             (_, Some(code)) if (code as u16) / 100 == 4 => (Exit::Refused, None),
             _ => (Exit::Failed, None),
         };
@@ -151,6 +152,34 @@ impl From<ClientError> for CliError {
         match hint {
             Some(hint) => error.with_hint(hint),
             None => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heddle_wire::Opcode;
+
+    use super::*;
+
+    /// A label or a queue file that the ResourceManager did not accept was "failed", as if it had been tried.
+    #[test]
+    fn what_the_resourcemanager_refuses_is_refused_whatever_is_wrong_with_it() {
+        for &code in RejectCode::ALL {
+            let error = ClientError::Rejected {
+                opcode: Opcode::RefreshQueues,
+                code: code as u16,
+                message: "because".to_owned(),
+                retry_after_ms: 0,
+            };
+            let expected = match code as u16 {
+                104 | 202 => Exit::Refused,
+                403 | 410..=412 => Exit::NotFound,
+                400..=499 => Exit::Refused,
+                // Its bytes or ours are wrong, it is busy, or it broke a rule of its own.
+                _ => Exit::Failed,
+            };
+            assert_eq!(CliError::from(error).exit, expected, "{code:?}");
         }
     }
 }

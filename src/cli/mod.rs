@@ -12,7 +12,7 @@ mod connection;
 mod error;
 mod log;
 mod node;
-mod number;
+pub mod number;
 mod output;
 mod pki;
 mod queue;

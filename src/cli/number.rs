@@ -1,5 +1,6 @@
 //! Whole numbers on the command line.
-//! Owns: [`whole`], and what it says of a text that is none. Called by: the flags of every noun. Thread: main.
+//! Owns: [`whole`], and what it says of a text that is none. Called by: the flags of every noun and of the load
+//! generator. Thread: main.
 //! Does not: know units; a flag's value name does. Invariant: what is refused is told what is accepted.
 
 use core::fmt::Display;
@@ -7,7 +8,7 @@ use core::ops::RangeInclusive;
 use core::str::FromStr;
 
 /// Reads a whole number of `accepted`; the standard parser only says that a digit is invalid.
-pub(super) fn whole<T>(
+pub fn whole<T>(
     accepted: RangeInclusive<T>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
 where

@@ -5,14 +5,10 @@
 //! Invariants: no frame is taken for a later part of a call unless the frame to the shard before it, on the same connection,
 //! said the same; at most one body is kept per connection.
 
-use core::fmt::Write as _;
-
 use heddle_wire::administration::{DecommissionNodesRequest, RecommissionNodesRequest};
-use heddle_wire::record::ArchivedNodeId;
 use heddle_wire::{Opcode, Reject, RejectCode, access};
 
-/// Names in an audit line: a call may have a thousand, and a line is read by people.
-const NAMED_MAX: usize = 10;
+use crate::engine::application::nodes_in_words;
 
 /// The nodes a request names, for people: the first few, and how many more there are.
 ///
@@ -29,25 +25,7 @@ pub(super) fn named_nodes(opcode: Opcode, body: &[u8]) -> Result<Box<str>, Rejec
             return Err(Reject::new(RejectCode::Internal, text));
         }
     };
-    node_ids.map(|node_ids| in_words(node_ids)).map_err(|error| Reject::from(&error))
-}
-
-fn in_words(node_ids: &[ArchivedNodeId]) -> Box<str> {
-    let mut text = String::new();
-    for node_id in node_ids.iter().take(NAMED_MAX) {
-        let separator = if text.is_empty() { "" } else { "," };
-        let _ = write!(text, "{separator}{}", node_id.host.as_str());
-        // 0 = every NodeManager of the host.
-        let port = node_id.port.to_native();
-        if port != 0 {
-            let _ = write!(text, ":{port}");
-        }
-    }
-    let more = node_ids.len().saturating_sub(NAMED_MAX);
-    if more > 0 {
-        let _ = write!(text, " and {more} more");
-    }
-    text.into()
+    node_ids.map(|node_ids| nodes_in_words(node_ids.iter())).map_err(|error| Reject::from(&error))
 }
 
 /// A call goes to every shard in turn, in a frame each; see the module.

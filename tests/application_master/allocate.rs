@@ -381,6 +381,36 @@ fn keys_at_rest_are_forgotten_and_open_ones_bounded() {
     }
     door.send(&am, &am.allocate(asks(1, 1)))
         .expect_reject(InvalidResourceRequest, "asks would be outstanding under 16385 priorities");
-    door.send(&am, &am.allocate(vec![ask(1, 0, None), ask(2, 0, None)]))
+    // Two in one call, of which the second is one too many.
+    door.send(&am, &am.allocate(vec![ask(1, 0, None), ask(2, 1, None)]))
         .expect_reject(InvalidResourceRequest, "accepted are 16384");
+}
+
+/// Close to as many keys as an ApplicationMaster may have, rows for hosts and racks counted as keys of their own, and what a
+/// call withdrew made no room for what it asked for: a call that fits was refused.
+#[test]
+fn close_to_the_most_keys_a_call_is_counted_exactly() {
+    let mut door = Door::default();
+    let mut am = door.registered(0);
+    let first = 1_000;
+    for call in 0..16 {
+        let asks = (0..1_024).map(|index| ask(first + call * 1_024 + index, 1, Some(0))).collect();
+        am.take_in(&door.send(&am, &am.allocate(asks)).allocate());
+    }
+    let full = first + 16 * 1_024;
+    let said = "under 16385 priorities and allocation_request_ids, accepted are 16384";
+    door.send(&am, &am.allocate(vec![ask(full, 1, Some(0))])).expect_reject(InvalidResourceRequest, said);
+    // One goes and one comes, in rows for a host, its rack and anywhere.
+    let at = |resource_name| ResourceRequest { resource_name, ..ask(full, 1, Some(0)) };
+    let asks = vec![
+        ask(first, 0, Some(0)),
+        at(ResourceName::Host("n1".to_owned())),
+        at(ResourceName::Rack("r1".to_owned())),
+        at(ResourceName::Any),
+    ];
+    am.take_in(&door.send(&am, &am.allocate(asks)).allocate());
+    // What nobody wants anything of is no key.
+    am.take_in(&door.send(&am, &am.allocate(vec![ask(full + 1, 0, Some(0))])).allocate());
+    let asks = vec![ask(first + 1, 0, Some(0)), ask(full + 1, 1, Some(0)), ask(full + 2, 1, Some(0))];
+    door.send(&am, &am.allocate(asks)).expect_reject(InvalidResourceRequest, said);
 }

@@ -1,12 +1,14 @@
 //! Every cell of the session table: register, allocate and finish without a session, before and after registration, and
 //! after the last word; liveliness; who may speak for an attempt.
 
+use heddle::engine::application::settings::DIAGNOSTICS_SIZE_MAX;
 use heddle::engine::batch::PeerId;
 use heddle::engine::scheduler::face::{AttemptEvent, Launch, ResourceScheduler, SchedulerKey};
 use heddle::engine::scheduler::message::{ApplicationEvent, Attempt};
 use heddle::engine::scheduler::resource::ResourceVector;
 use heddle_wire::RejectCode::*;
 use heddle_wire::application_master::{AllocateRequest, FinishApplicationMasterRequest};
+use heddle_wire::limits::DIAGNOSTICS_MAX;
 use heddle_wire::record::*;
 
 use super::fake::*;
@@ -423,4 +425,28 @@ fn an_attempt_without_a_free_row_is_noted() {
     door.pushes();
     assert_eq!(door.scheduling.output().notices.len(), 2);
     assert_eq!(door.counters().sessions, 1);
+}
+
+/// A failing ApplicationMaster sends the stack trace that it failed with. One of more than 4 KiB was refused, so that its
+/// attempt never ended by its own word and was tried again; YARN takes it and keeps the end.
+#[test]
+fn a_long_last_word_is_taken_and_its_end_goes_on() {
+    let mut door = Door::default();
+    let am = door.registered(0);
+    door.told();
+    let too_long = "€".repeat(DIAGNOSTICS_MAX / 3 + 1);
+    let last_word = |diagnostics: String| FinishApplicationMasterRequest { diagnostics, ..finish() };
+    door.send(&am, &last_word(too_long)).expect_reject(BadField, "diagnostics");
+    assert!(door.told().is_empty());
+
+    let longest = "€".repeat(DIAGNOSTICS_MAX / 3);
+    assert!(!door.send(&am, &last_word(longest.clone())).finish());
+    let told = door.told();
+    let [ApplicationEvent::Unregistered { diagnostics, diagnostics_cut, .. }] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(longest.ends_with(&**diagnostics));
+    assert_eq!(diagnostics.len() + *diagnostics_cut as usize, longest.len());
+    let kept_max = DIAGNOSTICS_SIZE_MAX as usize;
+    assert!((kept_max - 3..=kept_max).contains(&diagnostics.len()), "{}", diagnostics.len());
 }

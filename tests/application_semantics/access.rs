@@ -370,5 +370,37 @@ fn labels_and_capabilities_are_the_schedulers_to_change() {
         code(rm.answer::<UpdateNodeResourceResponse>()),
         (RejectCode::NotFound, "node h:1 is not known".into())
     );
-    assert_eq!(rm.audit.len(), 7);
+    let nodes: Vec<_> =
+        rm.audit.iter().map(|line| line.split_once("\tNODES=").map_or("", |(_, nodes)| nodes)).collect();
+    assert_eq!(nodes, ["", "", "h", "h", "h:1", "h:1", "h:1"], "{:#?}", rm.audit);
+}
+
+/// The log said that somebody had changed what nodes offer, and not which nodes.
+#[test]
+fn whose_labels_or_capability_were_to_be_changed_is_audited_by_name() {
+    let mut rm = Rm::with(closed);
+    let node = |index: usize| NodeIdToLabels {
+        node_id: NodeId::new(format!("n{index}"), 45_454),
+        node_labels: vec!["x".to_owned()],
+    };
+    let request = ReplaceLabelsOnNodesRequest {
+        node_to_labels: (0..1_024).map(node).collect(),
+        fail_on_unknown_nodes: true,
+    };
+    for user in ["root", "eve"] {
+        rm.send(user, true, &request);
+        let named: Vec<String> = (0..10).map(|index| format!("n{index}:45454")).collect();
+        let line = rm.audit.last().expect("a line");
+        assert!(line.ends_with(&format!("\tNODES={} and 1014 more", named.join(","))), "{line}");
+    }
+    assert!(
+        rm.audit[0].contains("RESULT=SUCCESS") && rm.audit[1].contains("RESULT=FAILURE"),
+        "{:#?}",
+        rm.audit
+    );
+    // Names that are none are not written down.
+    let mut bad = request;
+    bad.node_to_labels[0].node_id.host = "x".repeat(100_000);
+    rm.send("root", true, &bad);
+    assert!(rm.audit[2].len() < 300, "{}", rm.audit[2].len());
 }

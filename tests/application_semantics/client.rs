@@ -320,6 +320,7 @@ fn a_page_of_long_reports_fits_a_body() {
             attempt_id: first,
             final_status: 2,
             diagnostics: "x".repeat(16 * 1024).into(),
+            diagnostics_cut: 0,
             tracking_url: "".into(),
         });
         rm.end_am(first, 0);

@@ -119,6 +119,31 @@ fn an_am_that_fails_is_retried_until_the_maximum() {
     assert_eq!(rm.manager.counters().attempts_failed, 2);
 }
 
+/// Such a failure does not go away by trying again, and would be tried for ever where failures are soon forgotten.
+#[test]
+fn an_attempt_that_the_scheduler_rejects_fails_its_application_by_name() {
+    let mut rm = Rm::with(|settings, _| {
+        (settings.am_max_attempts, settings.global_am_max_attempts) = (3, 3);
+    });
+    let id = rm.submit(|context| context.attempt_failures_validity_interval_ms = Some(1));
+    rm.start_am(attempt(id, 1));
+    rm.rejects_attempts = Some("node label \"x\" is not a label of the cluster");
+    rm.told();
+    rm.end_am(attempt(id, 1), 13);
+    assert_eq!(
+        rm.told(),
+        ["RemoveAttempt", "AddAttempt", "RemoveAttempt", "FinalStateStored", "RemoveApplication"]
+    );
+    assert_eq!((rm.state(id), rm.attempt_state(attempt(id, 2))), (S::Failed, A::Failed));
+    let text = rm.report(id).diagnostics;
+    assert!(text.contains("is not a label of the cluster. Failing the application."), "{text}");
+    assert_eq!(
+        rm.attempt_report(attempt(id, 2)).diagnostics,
+        "node label \"x\" is not a label of the cluster"
+    );
+    assert!(rm.notices.is_empty(), "{:?}", rm.notices);
+}
+
 #[test]
 fn failures_that_are_nobodys_fault_do_not_count_and_do_not_fill_the_memory() {
     let mut rm = Rm::with(|settings, _| settings.attempts_kept_max = 5);
@@ -364,6 +389,7 @@ fn what_an_am_says_of_its_work_is_passed_on_undefined_too() {
             attempt_id: first,
             final_status: said as u8,
             diagnostics: Box::default(),
+            diagnostics_cut: 0,
             tracking_url: Box::default(),
         });
         rm.end_am(first, 0);
@@ -564,18 +590,4 @@ fn impossible_pairs_are_counted_and_noted_and_change_nothing() {
         host: "h".into(),
     });
     assert_eq!(rm.attempt_state(attempt(id, 1)), A::Allocated);
-}
-
-#[test]
-fn diagnostics_are_bounded_and_keep_the_end() {
-    let mut rm = Rm::with(|settings, _| settings.diagnostics_size_max = 200);
-    let (id, first) = rm.running();
-    rm.event(ApplicationEvent::Unregistered {
-        attempt_id: first,
-        final_status: 2,
-        diagnostics: format!("{}the end", "ä".repeat(500)).into(),
-        tracking_url: "".into(),
-    });
-    let text = rm.report(id).diagnostics;
-    assert!(text.len() <= 200 && text.ends_with("the end"), "{text}");
 }

@@ -1,13 +1,16 @@
 //! Node labels: which there are, which node has which, and what moves with a node.
 
 use heddle::engine::event::NodeEvent;
+use heddle::engine::event::Resource;
 use heddle::engine::scheduler::face::{Ask, Place, ResourceScheduler, SchedulerKey};
-use heddle::engine::scheduler::message::{Attempt, Query, QueryReply};
+use heddle::engine::scheduler::message::{
+    AddAttempt, AmAsk, ApplicationEvent, Attempt, Query, QueryReply, SchedulerCommand,
+};
 use heddle::engine::scheduler::settings::{QueueTree, SchedulerSettings};
 use heddle_wire::RejectCode;
 use heddle_wire::record::PendingReason;
 
-use crate::cluster::{Cluster, settings, size, tree};
+use crate::cluster::{Cluster, attempt_id, settings, size, tree};
 use crate::steps::{labelled, share};
 
 /// Queue a may use x; b may not.
@@ -210,6 +213,61 @@ fn what_was_asked_in_a_label_that_went_waits_for_it_and_for_no_other() {
     cluster.add_labels(&[("x", true)]).unwrap();
     cluster.label(&[("n0", 0, Some("x"))], true).unwrap();
     assert_eq!(cluster.schedule().len(), 3);
+}
+
+/// An application asked for its AM container with a label that was removed while its first attempt ran: the next one ran
+/// anywhere, on nodes it was to be kept from, and nobody was told.
+#[test]
+fn an_attempt_for_a_label_that_went_is_rejected_by_name() {
+    let mut tree = queues();
+    let a = tree.find("root.a").unwrap() as usize;
+    tree.queues[a].accessible_node_labels = None;
+    tree.queues[a].capacities.remove("x");
+    let mut cluster = Cluster::new(labelled(tree, &[("x", true)]));
+    cluster.node(10);
+    cluster.submit_only(1, "u", "a", 0).unwrap();
+    let add = |number| {
+        SchedulerCommand::AddAttempt(Box::new(AddAttempt {
+            attempt_id: attempt_id(1, number),
+            am: Some(AmAsk {
+                capability: Resource { memory_mb: 1_024, virtual_cores: 1, ..Resource::default() },
+                node_label: "x".into(),
+                localities: Vec::new(),
+                relax_locality: true,
+                blacklist: Vec::new(),
+            }),
+            transfer_from_previous: false,
+            keep_containers: false,
+            acls: Vec::new(),
+        }))
+    };
+    let remove = |number| SchedulerCommand::RemoveAttempt {
+        attempt_id: attempt_id(1, number),
+        keep_containers: false,
+        stop_am_container: true,
+    };
+    cluster.command(add(1));
+    assert!(matches!(cluster.told.last(), Some(ApplicationEvent::AttemptAdded { .. })), "{:?}", cluster.told);
+    cluster.command(remove(1));
+    cluster.remove_labels(&["x"]).unwrap();
+    cluster.command(add(2));
+    let Some(ApplicationEvent::AttemptRejected { attempt_id: rejected, reason }) = cluster.told.last() else {
+        panic!("{:?}", cluster.told);
+    };
+    assert_eq!(*rejected, attempt_id(1, 2));
+    assert!(reason.contains("node label \"x\", which is not a label of the cluster"), "{reason}");
+    assert_eq!(cluster.schedule().len(), 0);
+    // It is not there to be removed, and that is said all the same: who sent it waits for that.
+    cluster.command(remove(2));
+    assert!(
+        matches!(cluster.told.last(), Some(ApplicationEvent::AttemptRemoved { .. })),
+        "{:?}",
+        cluster.told
+    );
+    cluster.add_labels(&[("x", true)]).unwrap();
+    cluster.command(add(3));
+    assert!(matches!(cluster.told.last(), Some(ApplicationEvent::AttemptAdded { .. })), "{:?}", cluster.told);
+    cluster.verify();
 }
 
 #[test]

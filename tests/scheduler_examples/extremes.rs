@@ -97,3 +97,38 @@ fn asks_at_the_ends_of_every_range_leave_the_books_right() {
     assert_eq!(cluster.scheduler.totals().pending_memory_mb, 0);
     assert_eq!(cluster.live.values().filter(|granted| granted.attempt == bystander).count(), 2);
 }
+
+/// 10,000 keys of 2^31 containers of a tebibyte are more than 64 bits hold. The sums stopped there, and when asks were
+/// withdrawn, what others in the queue still asked for was told as nothing.
+#[test]
+fn sums_of_absurd_asks_are_exact_when_they_are_withdrawn() {
+    let largest = ResourceVector::new(1 << 40, 1_000_000);
+    let mut settings = settings(tree(&[("root.a", 50.0, 100.0), ("root.b", 50.0, 100.0)]));
+    settings.maximum_allocation = largest.clone();
+    let mut cluster = Cluster::new(settings);
+    cluster.node(8);
+    let (app, bystander) = (cluster.submit(1, "u", "a"), cluster.submit(2, "v", "a"));
+    cluster.ask(bystander, 9, 2);
+    let set = |cluster: &mut Cluster, priority, capability: &ResourceVector, count| {
+        let key = SchedulerKey { priority, allocation_request_id: 7 };
+        let capability = capability.clone();
+        let row = Ask { key, place: Place::Any, capability, count, relax_locality: true, node_label: None };
+        assert!(ask(cluster, app, &row));
+    };
+    let most = u32::try_from(i32::MAX).unwrap();
+    for priority in 0..20 {
+        set(&mut cluster, priority, &largest, most);
+    }
+    cluster.verify();
+    assert_eq!(cluster.scheduler.totals().pending_memory_mb, u64::MAX, "as much as can be told");
+    set(&mut cluster, 19, &size(1, 1), most);
+    for priority in 0..19 {
+        set(&mut cluster, priority, &largest, 0);
+    }
+    cluster.verify();
+    let pending = |cluster: &Cluster| cluster.scheduler.totals().pending_memory_mb;
+    assert_eq!(pending(&cluster), (u64::from(most) + 18) * 1_024);
+    set(&mut cluster, 19, &size(1, 1), 0);
+    cluster.verify();
+    assert_eq!(pending(&cluster), 18 * 1_024);
+}

@@ -12,7 +12,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::check::{
     check_placement_constraint, check_resource, check_resource_requests, check_scheduling_requests, list,
-    name, text, url,
+    name, url,
 };
 use crate::error::DecodeError;
 use crate::limits;
@@ -231,7 +231,7 @@ impl ArchivedFinishApplicationMasterRequest {
     /// # Errors
     /// The first field outside its range.
     pub fn check(&self) -> Result<(), DecodeError> {
-        text("diagnostics", &self.diagnostics)?;
+        list("diagnostics", self.diagnostics.len(), limits::DIAGNOSTICS_MAX)?;
         url("tracking_url", &self.tracking_url)
     }
 }

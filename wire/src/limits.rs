@@ -27,10 +27,16 @@ pub const HOST_MAX: usize = 253;
 /// Longest name of a label, attribute, rack, resource type, unit or version, bytes. YARN's own limit is 255 for labels.
 pub const NAME_MAX: usize = 255;
 
-/// Longest free text (diagnostics, health report), bytes. YARN keeps diagnostics to 64 Ki characters per
-/// application; per container 4 KiB is what people read. Some 60 such texts fit one beat ([`HEARTBEAT_BODY_MAX`]); an
-/// agent with more to say continues with the next.
+/// Longest other free text (diagnostics of a container, health report, a hint's value, what a reject says), bytes: what
+/// people read. Some 60 such texts fit one beat ([`HEARTBEAT_BODY_MAX`]); an agent with more to say continues with the next.
 pub const TEXT_MAX: usize = 4 * 1024;
+
+/// Longest last word of an ApplicationMaster, or reason of a client, bytes: 64 Ki of YARN's characters, which is as many as
+/// it keeps of an attempt, at 3 bytes each. What is kept is a setting and less; nobody is refused for saying more than that.
+pub const DIAGNOSTICS_MAX: usize = 192 * 1024;
+
+/// Largest body of a call that carries such a text, bytes: [`DIAGNOSTICS_MAX`], a URL, a token; rounded up.
+pub const DIAGNOSTICS_BODY_MAX: u32 = 256 * 1024;
 
 /// Most container statuses in one heartbeat. More are sent in the following beats.
 pub const CONTAINER_STATUSES_MAX: usize = 1_024;

@@ -4,7 +4,7 @@
 //! Does not: reuse numbers. A published opcode keeps its meaning for ever; a changed record gets a new number.
 //! Invariants: a number's high byte is its protocol; no body is larger than [`BODY_MAX`].
 
-use crate::limits::{BODY_MAX, HEARTBEAT_BODY_MAX, SUBMIT_BODY_MAX};
+use crate::limits::{BODY_MAX, DIAGNOSTICS_BODY_MAX, HEARTBEAT_BODY_MAX, SUBMIT_BODY_MAX};
 
 /// The protocol an opcode belongs to: the high byte of its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,7 +76,7 @@ opcodes! {
         /// Ask, release, learn of grants and completions.
         Allocate = 0x0202, BODY_MAX;
         /// The ApplicationMaster's last word.
-        FinishApplicationMaster = 0x0203, CONTROL;
+        FinishApplicationMaster = 0x0203, DIAGNOSTICS_BODY_MAX;
     }
     ApplicationClient {
         /// A new application id.
@@ -84,7 +84,7 @@ opcodes! {
         /// Submit an application.
         SubmitApplication = 0x0302, SUBMIT_BODY_MAX;
         /// Kill an application.
-        KillApplication = 0x0303, CONTROL;
+        KillApplication = 0x0303, DIAGNOSTICS_BODY_MAX;
         /// Fail the current attempt.
         FailApplicationAttempt = 0x0304, CONTROL;
         /// One application's report.

@@ -3,9 +3,12 @@
 //! Does not: repeat the checks of what peers send (see `records.rs`); answers are ours to keep small.
 //! Invariant tested: whoever fills an answer up to its limits need not fear that it becomes no frame.
 
-use heddle_wire::application_client::{ExplainApplicationResponse, SubmitApplicationRequest};
+use heddle_wire::application_client::{
+    ExplainApplicationResponse, KillApplicationRequest, SubmitApplicationRequest,
+};
 use heddle_wire::application_master::{
-    AllocateDetails, AllocateRequest, AllocateResponse, RegisterApplicationMasterResponse,
+    AllocateDetails, AllocateRequest, AllocateResponse, FinishApplicationMasterRequest,
+    RegisterApplicationMasterResponse,
 };
 use heddle_wire::limits::*;
 use heddle_wire::record::*;
@@ -286,6 +289,22 @@ fn a_full_explanation_is_a_frame() {
         pending_total: 1,
     };
     assert!(body_size(&response) <= BODY_MAX as usize);
+}
+
+#[test]
+fn the_longest_last_word_is_a_frame() {
+    let finish = FinishApplicationMasterRequest {
+        diagnostics: "x".repeat(DIAGNOSTICS_MAX),
+        tracking_url: "u".repeat(URL_MAX),
+        final_application_status: FinalApplicationStatus::Failed,
+        am_rm_token: Some(TOKEN),
+    };
+    assert!(body_size(&finish) <= DIAGNOSTICS_BODY_MAX as usize);
+    let kill = KillApplicationRequest {
+        application_id: container_id(1).application_id(),
+        diagnostics: Some(finish.diagnostics),
+    };
+    assert!(body_size(&kill) <= DIAGNOSTICS_BODY_MAX as usize);
 }
 
 #[test]

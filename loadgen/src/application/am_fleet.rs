@@ -10,6 +10,7 @@ mod answer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use heddle_wire::record::{
     ApplicationAttemptId, AttemptHandle, ContainerId, ContainerLaunch, NodeHandle, Resource, ResourceRequest,
@@ -46,6 +47,18 @@ pub enum AmPace {
         /// The longest silence, microseconds.
         idle_us: u64,
     },
+}
+
+impl AmPace {
+    /// The longest time between two calls of one that lives.
+    #[must_use]
+    pub const fn silence(self) -> Duration {
+        match self {
+            Self::Every { interval_us } => Duration::from_micros(interval_us),
+            Self::Max => Duration::ZERO,
+            Self::OnNews { idle_us } => Duration::from_micros(idle_us),
+        }
+    }
 }
 
 /// ApplicationMasters that ask for containers and give them back with the next call, for ever.

@@ -16,7 +16,7 @@ use heddle_wire::record::Resource;
 use super::heartbeat::{Log, REACH_WITHIN};
 use super::progress::Shown;
 use super::run::{client_identities, open, settings_of};
-use super::{FileArgs, LoadArgs, TargetArgs, TargetKind, output, positive_duration};
+use super::{FileArgs, LoadArgs, TargetArgs, TargetKind, output, positive_duration, whole};
 use crate::application::{AmPace, Churn};
 use crate::driver::{self, ApplicationLoad, ApplicationSeries, Interval, RunOutcome, RunSpec};
 use crate::fleet::Capacities;
@@ -33,25 +33,25 @@ const TASKS: u32 = 1_000_000;
 #[derive(Clone, Debug, Args)]
 pub(super) struct AllocateArgs {
     /// ApplicationMasters
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000), default_value_t = 100)]
+    #[arg(long, value_parser = whole::<u32>(1..=10_000), default_value_t = 100)]
     masters: u32,
     /// Containers each asks for with a call
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_024), default_value_t = 10)]
+    #[arg(long, value_parser = whole::<u32>(1..=1_024), default_value_t = 10)]
     batch: u32,
     /// Connections the ApplicationMasters share; up to so many have their own
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000), default_value_t = 10_000)]
+    #[arg(long, value_parser = whole::<u32>(1..=10_000), default_value_t = 10_000)]
     am_connections: u32,
     /// Nodes of the first two runs; the third has a tenth of them
-    #[arg(long, value_parser = clap::value_parser!(u32).range(10..=100_000), default_value_t = 1_000)]
+    #[arg(long, value_parser = whole::<u32>(10..=100_000), default_value_t = 1_000)]
     nodes: u32,
     /// Connections the nodes share
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000), default_value_t = 8)]
+    #[arg(long, value_parser = whole::<u32>(1..=100_000), default_value_t = 8)]
     connections: u32,
     /// How long to measure each
     #[arg(long, value_parser = positive_duration, default_value = "10s")]
     duration: Duration,
     /// Only one of the three runs; the second at so many grants a second
-    #[arg(long, value_name = "GRANTS/S")]
+    #[arg(long, value_parser = rate, value_name = "GRANTS/S")]
     rate: Option<f64>,
     /// Only the third of the three runs
     #[arg(long, conflicts_with = "rate")]
@@ -62,6 +62,13 @@ pub(super) struct AllocateArgs {
     load: LoadArgs,
     #[command(flatten)]
     files: FileArgs,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (1.0..=1e9).contains(&rate) => Ok(rate),
+        _ => Err("accepted is a number from 1 to 1000000000".to_owned()),
+    }
 }
 
 /// One of the three runs.

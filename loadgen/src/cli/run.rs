@@ -15,7 +15,7 @@ use heddle_wire::record::Resource;
 use super::heartbeat::{self, INTERVALS, Log, REACH_WITHIN};
 use super::output;
 use super::progress::Shown;
-use super::{FileArgs, LoadArgs, NODES, NODES_MAX, TargetArgs, TargetKind, positive_duration, share};
+use super::{FileArgs, LoadArgs, NODES, NODES_MAX, TargetArgs, TargetKind, positive_duration, share, whole};
 use crate::application::AmPace;
 use crate::driver::{
     self, ApplicationLoad, Fault, Identities, Interval, RunSpec, Target, parse_kill, parse_pause,
@@ -54,16 +54,16 @@ pub(super) struct ClusterArgs {
     #[arg(long)]
     format: Option<Format>,
     /// Nodes [default: those of the trace, or 10000]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
+    #[arg(long, value_parser = whole(1..=NODES_MAX))]
     pub nodes: Option<u32>,
     /// What the nodes are: an SLS node file, a Rumen topology, a scenario, or CSV with the header sn,cpu_milli,memory_mib,gpu,model
     #[arg(long, value_name = "FILE")]
     nodes_from: Option<PathBuf>,
     /// Connections the nodes share [default: one each]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
+    #[arg(long, value_parser = whole(1..=NODES_MAX))]
     connections: Option<u32>,
     /// Connections the ApplicationMasters share; up to so many have their own
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000), default_value_t = AM_CONNECTIONS)]
+    #[arg(long, value_parser = whole::<u32>(1..=100_000), default_value_t = AM_CONNECTIONS)]
     am_connections: u32,
     /// How often a node beats
     #[arg(long, default_value = "1s")]
@@ -78,7 +78,7 @@ pub(super) struct ClusterArgs {
     #[arg(long, value_parser = speed, default_value = "1")]
     speed: f64,
     /// At most so many applications of the trace, the first ones
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<usize>(1..=usize::MAX))]
     applications: Option<usize>,
     /// Share of allocate calls that take part of an ask back until the next call, 0 to 1
     #[arg(long, value_parser = share, default_value = "0")]
@@ -306,6 +306,11 @@ pub(super) fn settings_of(
     // Sizes are rounded up to whole gibibytes; the largest one has to stay below the limit all the same.
     set("scheduler.maximum_allocation_mb", memory_mb.next_multiple_of(1_024).to_string());
     set("scheduler.maximum_allocation_vcores", virtual_cores.to_string());
+    // An ApplicationMaster that calls rarely is not over between two calls.
+    let silence_ms = spec.applications.as_ref().map_or(0, |load| load.pace.silence().as_millis());
+    if 3 * silence_ms > 600_000 {
+        set("applications.am_expiry_ms", (3 * silence_ms).to_string());
+    }
     let nodes = workload.nodes.as_deref().unwrap_or_default();
     let labels: BTreeSet<&str> = nodes.iter().filter_map(|node| node.label.as_deref()).collect();
     if !labels.is_empty() {

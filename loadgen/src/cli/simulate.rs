@@ -15,7 +15,7 @@ use heddle::config::{ConfigSources, RmConfig};
 use serde::Serialize;
 
 use super::run::settings_of;
-use super::{FileArgs, NODES, NODES_MAX, output, share};
+use super::{FileArgs, NODES, NODES_MAX, output, share, whole};
 use crate::driver::{RunOutcome, RunSpec, latency_histogram, parse_duration};
 use crate::fleet::Capacities;
 use crate::proc::Machine;
@@ -37,13 +37,13 @@ pub(super) struct SimulateArgs {
     #[arg(long)]
     format: Option<Format>,
     /// Nodes [default: those of the trace, or 10000]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
+    #[arg(long, value_parser = whole(1..=NODES_MAX))]
     nodes: Option<u32>,
     /// What the nodes are: an SLS node file, a Rumen topology, a scenario, or CSV with the header sn,cpu_milli,memory_mib,gpu,model
     #[arg(long, value_name = "FILE")]
     nodes_from: Option<PathBuf>,
     /// Seed of everything random
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_parser = whole::<u64>(0..=u64::MAX), default_value_t = 1)]
     seed: u64,
     /// capacity-scheduler.xml or TOML [default: the queues of the trace]
     #[arg(long, value_name = "FILE")]
@@ -52,7 +52,7 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_parser = trace_time)]
     until: Option<Duration>,
     /// At most so many applications of the trace, the first ones
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<usize>(1..=usize::MAX))]
     applications: Option<usize>,
     /// Share of allocate calls that take part of an ask back until the next call, 0 to 1
     #[arg(long, value_parser = share, default_value = "0")]

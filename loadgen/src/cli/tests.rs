@@ -107,7 +107,7 @@ fn what_does_not_go_together_in_a_run_is_refused() {
     check("run --rm 127.0.0.1:1 --certificate a --key b --ca c", "--client-certificate");
     check("run --kill-nodes 1@2m", "--kill-nodes at 120s is past the end");
     assert!(parse("run --speed 0").unwrap_err().to_string().contains("0.001"));
-    assert!(parse("allocate --batch 0").unwrap_err().to_string().contains("1..=1024"));
+    assert!(parse("allocate --batch 0").unwrap_err().to_string().contains("from 1 to 1024"));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn what_is_refused_is_named_with_what_is_accepted() {
         assert_eq!(error.exit_code(), 2);
         expected.iter().for_each(|word| assert!(error.to_string().contains(word), "{line}: {error}"));
     };
-    check("heartbeat --nodes 0", &["--nodes", "0", "1..="]);
+    check("heartbeat --nodes 0", &["--nodes", "'0'", "from 1 to 1048576"]);
     check("heartbeat --interval 5", &["--interval", "\"5\"", "250ms"]);
     check("heartbeat --churn 1.5", &["--churn", "1.5", "0 to 1"]);
     check("heartbeat --kill-nodes 10", &["--kill-nodes", "N@T"]);
@@ -253,4 +253,45 @@ fn nodes_of_a_shape() {
     assert_eq!(shape("floor"), 10_000);
     assert_eq!(shape("floor --connections 1000"), 1_000);
     assert_eq!(shape("floor --connections 8 --nodes 80"), 80);
+}
+
+/// Of a number that is none it was said "invalid digit found in string".
+#[test]
+fn a_number_that_is_none_is_told_what_is_accepted() {
+    for (line, said) in [
+        ("--nodes many", "1 to 1048576"),
+        ("--am-connections 0", "1 to 100000"),
+        ("--seed=-x", "0 to 18446744073709551615"),
+        ("--applications 1e3", "1 to "),
+        ("--client-threads 65", "1 to 64"),
+        ("heartbeat --connections 1.5", "1 to 1048576"),
+        ("heartbeat --containers-per-node 4097", "0 to 4096"),
+        ("heartbeat --batch none", "1 to 65536"),
+        ("heartbeat --rm-pid self", "1 to 4294967295"),
+        ("heartbeat --handshakes 4097", "1 to 4096"),
+        ("simulate --seed 18446744073709551616", "0 to 18446744073709551615"),
+        ("allocate --masters 10k", "1 to 10000"),
+        ("floor --outstanding 0", "1 to 1000000"),
+        ("compare --rounds 100", "1 to 99"),
+        ("trace inspect --seed x", "0 to 18446744073709551615"),
+    ] {
+        let value = line.rsplit([' ', '=']).next().unwrap();
+        let error = parse(line).unwrap_err().to_string();
+        assert!(error.contains(&format!("invalid value '{value}'")), "{line}: {error}");
+        assert!(error.contains(&format!("accepted is a whole number from {said}")), "{line}: {error}");
+    }
+    let error = parse("allocate --rate fast").unwrap_err().to_string();
+    assert!(error.contains("accepted is a number from 1 to 1000000000"), "{error}");
+    // And each is of the type that the flag has.
+    for line in [
+        "run t --nodes 5 --connections 2 --am-connections 3 --applications 7 --seed 9 --client-threads 2",
+        "heartbeat --nodes 5 --containers-per-node 1 --batch 2 --handshakes 3 --rm-pid 4",
+        "allocate --masters 5 --batch 1 --am-connections 2 --nodes 30 --connections 4 --rate 1e5",
+        "simulate --nodes 5 --seed 1 --applications 2",
+        "floor --connections 5 --nodes 6 --batch 1 --outstanding 2",
+        "compare --rounds 5",
+        "trace inspect --seed 1",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
 }

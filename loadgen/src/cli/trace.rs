@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-use super::output;
+use super::{output, whole};
 use crate::report::time_text;
 use crate::workload::summary::{Summary, Sums};
 use crate::workload::{DEFAULT_SCENARIO, Format, QueueTreeSpec, ReadOptions, WorkloadReader, export};
@@ -40,7 +40,7 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "FILE")]
     nodes_from: Option<PathBuf>,
     /// Seed of what the trace leaves to chance [default: its own]
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<u64>(0..=u64::MAX))]
     seed: Option<u64>,
 }
 

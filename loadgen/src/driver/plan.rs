@@ -85,12 +85,14 @@ pub(super) fn add_applications(
     plans: &mut [WorkerPlan],
 ) -> Result<(), RunError> {
     let (Some(load), Some(first)) = (&spec.applications, identities.clients.first()) else { return Ok(()) };
-    let am_client = quic::client_config(first, MASTER_WINDOW_NODES)?;
+    let am_client = quic::client_config(first, MASTER_WINDOW_NODES, load.pace.silence())?;
     let threads = plans.len();
     let mailboxes = Arc::new(Mailboxes::new(threads));
     for (thread, plan) in plans.iter_mut().enumerate() {
+        // One without a question needs no connection: it is made again for the next.
         let clients = if thread == 0 { identities.clients.as_slice() } else { &[] };
-        let clients = clients.iter().map(|identity| quic::client_config(identity, MASTER_WINDOW_NODES));
+        let clients =
+            clients.iter().map(|identity| quic::client_config(identity, MASTER_WINDOW_NODES, Duration::ZERO));
         plan.applications = Some(ApplicationPlan {
             load: load.clone(),
             am_links: (load.am_connections as usize).div_ceil(threads).max(1),

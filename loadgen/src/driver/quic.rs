@@ -23,8 +23,12 @@ const SOCKET_BUFFER_SIZE: usize = 16 * 1024 * 1024;
 /// Longest UDP payload on the path, bytes: 1,452 + 48 bytes of IPv6 and UDP headers fit Ethernet.
 const MTU_MAX: u16 = 1_452;
 
-/// A connection that carries nothing for this long is gone. Three missed beats of the longest interval in use here.
-const IDLE_TIMEOUT_MS: u32 = 60_000;
+/// A connection of the floor that carries nothing for this long is gone.
+const FLOOR_IDLE_TIMEOUT_MS: u32 = 60_000;
+
+/// Who is silent for longer than this keeps its connection alive, and this often: a third of the idle timeout of a
+/// ResourceManager that was told nothing else.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Connections per socket: one socket's receive buffer then holds a beat of each several times over.
 const CONNECTIONS_PER_ENDPOINT: usize = 500;
@@ -58,7 +62,7 @@ pub const fn endpoint_count(connections: usize) -> usize {
 }
 
 /// Transport settings of both sides. `bidi_streams` is how many the peer may open.
-fn transport(bidi_streams: u32, window: u32) -> TransportConfig {
+fn transport(bidi_streams: u32, window: u32, idle: Option<IdleTimeout>) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MTU_MAX);
@@ -75,7 +79,7 @@ fn transport(bidi_streams: u32, window: u32) -> TransportConfig {
         .receive_window(VarInt::from_u32(window.saturating_mul(2)))
         .send_window(u64::from(window) * 2)
         .datagram_receive_buffer_size(None)
-        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
+        .max_idle_timeout(idle)
         // The default of 333 ms makes a lost first packet cost a second; inside a data centre it is below 1 ms.
         .initial_rtt(Duration::from_millis(10))
         .mtu_discovery_config(Some(mtu))
@@ -84,15 +88,29 @@ fn transport(bidi_streams: u32, window: u32) -> TransportConfig {
     transport
 }
 
-/// How NodeManagers connect: answers for all nodes of a connection fit its window.
+/// How NodeManagers, ApplicationMasters and clients connect: answers for all nodes of a connection fit its window.
+///
+/// How long a connection may carry nothing is the ResourceManager's to say, who knows the longest interval between two
+/// beats. Whoever is silent for longer by its own choice names its longest silence.
 ///
 /// # Errors
 /// A key or certificate that TLS refuses.
-pub fn client_config(identity: &Identity, nodes_per_connection: u32) -> Result<ClientConfig, PkiError> {
+pub fn client_config(
+    identity: &Identity,
+    nodes_per_connection: u32,
+    silence: Duration,
+) -> Result<ClientConfig, PkiError> {
     let window = nodes_per_connection.saturating_mul(256).clamp(64 * 1024, 4 * 1024 * 1024);
     let mut config = ClientConfig::new(Arc::new(identity.client_crypto()?));
-    config.transport_config(Arc::new(transport(4, window)));
+    let mut transport = transport(4, window, None);
+    transport.keep_alive_interval(keep_alive(silence));
+    config.transport_config(Arc::new(transport));
     Ok(config)
+}
+
+/// How often a connection that is otherwise silent for so long is kept alive.
+fn keep_alive(silence: Duration) -> Option<Duration> {
+    (silence > KEEP_ALIVE).then_some(KEEP_ALIVE)
 }
 
 /// How the floor's server accepts.
@@ -101,7 +119,8 @@ pub fn client_config(identity: &Identity, nodes_per_connection: u32) -> Result<C
 /// A key or certificate that TLS refuses.
 pub fn server_config(identity: &Identity) -> Result<ServerConfig, PkiError> {
     let mut config = ServerConfig::with_crypto(Arc::new(identity.server_crypto()?));
-    config.migration(false).transport_config(Arc::new(transport(4, 4 * 1024 * 1024)));
+    let idle = IdleTimeout::from(VarInt::from_u32(FLOOR_IDLE_TIMEOUT_MS));
+    config.migration(false).transport_config(Arc::new(transport(4, 4 * 1024 * 1024, Some(idle))));
     Ok(config)
 }
 
@@ -147,6 +166,14 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// ApplicationMasters that called every 70 s lost their connections between two calls.
+    #[test]
+    fn who_is_silent_for_long_is_kept_alive() {
+        let of = |seconds| keep_alive(Duration::from_secs(seconds));
+        assert_eq!([of(0), of(1), of(20)], [None; 3], "a ping is worth nothing beside a call");
+        assert_eq!([of(21), of(600)], [Some(KEEP_ALIVE); 2]);
+    }
 
     #[test]
     fn endpoints_follow_the_connections() {

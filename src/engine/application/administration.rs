@@ -5,10 +5,10 @@
 //! are off, and those of the shards as well (transport asks for them); every call is audited.
 
 use heddle_wire::administration::*;
-use heddle_wire::{Opcode, Reject, RejectCode};
+use heddle_wire::{Opcode, Reject, RejectCode, access};
 use rkyv::rancor::BoxedError;
 
-use super::audit::Line;
+use super::audit::{Line, nodes_in_words};
 use super::call::{Call, request, resource_of};
 use super::manager::ApplicationManager;
 use super::message::{ApplicationCommand, ApplicationOutput, ApplicationReply};
@@ -133,6 +133,7 @@ impl ApplicationManager {
         answers: &mut AnswerBatch,
         out: &mut ApplicationOutput,
     ) -> Result<(), Reject> {
+        let nodes = named_nodes(call.header.opcode, body);
         let result = self.check_admin(&call.caller, operation_name(call.header.opcode)).and_then(|()| {
             match call.header.opcode {
                 Opcode::RefreshClusterMaxPriority => {
@@ -167,8 +168,12 @@ impl ApplicationManager {
                     let command = |token| SchedulerCommand::RemoveNodeLabels { token, labels };
                     self.ask(call, wait, command, out).map(|()| false)
                 }
-                Opcode::ReplaceLabelsOnNodes => self.replace_labels(call, body, out).map(|()| false),
-                Opcode::UpdateNodeResource => self.update_node_resource(call, body, out).map(|()| false),
+                Opcode::ReplaceLabelsOnNodes => {
+                    self.replace_labels(call, body, nodes.clone(), out).map(|()| false)
+                }
+                Opcode::UpdateNodeResource => {
+                    self.update_node_resource(call, body, nodes.clone(), out).map(|()| false)
+                }
                 opcode => Err(Reject::new(
                     RejectCode::NotSupportedYet,
                     format!("{} is known and not supported yet", opcode.name()),
@@ -179,30 +184,31 @@ impl ApplicationManager {
         match result {
             Ok(false) => Ok(()),
             Ok(true) => {
-                self.audit_administration(call, &Ok(0), out);
+                Self::audit_administration(call, &nodes, &Ok(0), out);
                 Ok(())
             }
             Err(reject) => {
-                self.audit_administration(call, &Err(reject.clone()), out);
+                Self::audit_administration(call, &nodes, &Err(reject.clone()), out);
                 Err(reject)
             }
         }
     }
 
     pub(super) fn audit_administration(
-        &self,
         call: &Call,
+        nodes: &str,
         result: &Result<i64, Reject>,
         out: &mut ApplicationOutput,
     ) {
         let operation = operation_name(call.header.opcode);
-        out.audit.push(Line::of(&call.caller, operation, TARGET, result).finish());
+        out.audit.push(Line::of(&call.caller, operation, TARGET, result).with("NODES", nodes).finish());
     }
 
     fn replace_labels(
         &mut self,
         call: &Call,
         body: &[u8],
+        named: Box<str>,
         out: &mut ApplicationOutput,
     ) -> Result<(), Reject> {
         let request = request!(ReplaceLabelsOnNodesRequest, body);
@@ -222,13 +228,14 @@ impl ApplicationManager {
         }
         let fail_on_unknown_nodes = request.fail_on_unknown_nodes;
         let command = |token| SchedulerCommand::ReplaceLabelsOnNodes { token, nodes, fail_on_unknown_nodes };
-        self.ask(call, Wait::ReplaceLabelsOnNodes, command, out)
+        self.ask(call, Wait::ReplaceLabelsOnNodes { nodes: named }, command, out)
     }
 
     fn update_node_resource(
         &mut self,
         call: &Call,
         body: &[u8],
+        named: Box<str>,
         out: &mut ApplicationOutput,
     ) -> Result<(), Reject> {
         let request = request!(UpdateNodeResourceRequest, body);
@@ -247,8 +254,24 @@ impl ApplicationManager {
             nodes.push((host.as_str().into(), port, resource_of(&capability)));
         }
         let command = |token| SchedulerCommand::UpdateNodeResource { token, nodes };
-        self.ask(call, Wait::UpdateNodeResource, command, out)
+        self.ask(call, Wait::UpdateNodeResource { nodes: named }, command, out)
     }
+}
+
+/// The nodes a call names, for its audit line; of a call that names none, or is not well-formed, nothing.
+fn named_nodes(opcode: Opcode, body: &[u8]) -> Box<str> {
+    match opcode {
+        Opcode::ReplaceLabelsOnNodes => access::<ReplaceLabelsOnNodesRequest>(body)
+            .ok()
+            .filter(|request| request.check().is_ok())
+            .map(|request| nodes_in_words(request.node_to_labels.iter().map(|node| &node.node_id))),
+        Opcode::UpdateNodeResource => access::<UpdateNodeResourceRequest>(body)
+            .ok()
+            .filter(|request| request.check().is_ok())
+            .map(|request| nodes_in_words(request.node_resources.iter().map(|node| &node.node_id))),
+        _ => None,
+    }
+    .unwrap_or_default()
 }
 
 /// YARN's name of an action in the audit log.

@@ -8,7 +8,7 @@ use heddle_wire::record::ApplicationAttemptId;
 
 use super::lifecycle::{AppInput, AttemptInput, Lifecycle, Timer};
 use super::message::{ApplicationOutput, StoreOperation, UpdatePurpose};
-use super::rm_app::{RmApp, append_diagnostics};
+use super::rm_app::RmApp;
 use super::rm_app_attempt::RmAppAttempt;
 use super::rm_app_attempt_state::{
     self, AttemptTarget, RmAppAttemptAction, RmAppAttemptEvent, RmAppAttemptState,
@@ -64,7 +64,7 @@ impl Lifecycle {
         let event = match &input {
             AttemptInput::Start => RmAppAttemptEvent::Start,
             AttemptInput::Kill(_) => RmAppAttemptEvent::Kill,
-            AttemptInput::Fail(_) => RmAppAttemptEvent::Fail,
+            AttemptInput::Fail(_) | AttemptInput::Rejected(_) => RmAppAttemptEvent::Fail,
             AttemptInput::Added(_) => RmAppAttemptEvent::AttemptAdded { is_unmanaged },
             AttemptInput::Allocated { .. } => RmAppAttemptEvent::ContainerAllocated,
             AttemptInput::NewSaved => RmAppAttemptEvent::AttemptNewSaved,
@@ -111,11 +111,15 @@ impl Lifecycle {
         let Some(attempt) = app.attempts.get_mut(index) else { return };
         match input {
             AttemptInput::Kill(text) | AttemptInput::Fail(text) => {
-                append_diagnostics(&mut attempt.diagnostics, &text, size_max);
+                attempt.diagnostics.append(&text, size_max);
+            }
+            AttemptInput::Rejected(text) => {
+                attempt.is_rejected = true;
+                attempt.diagnostics.append(&text, size_max);
             }
             AttemptInput::SaveFailed(text) => {
                 let text = format!("{} could not be stored: {text}", attempt.id);
-                append_diagnostics(&mut attempt.diagnostics, &text, size_max);
+                attempt.diagnostics.append(&text, size_max);
             }
             AttemptInput::Allocated { container_id, node_id } => {
                 attempt.am_container = Some(container_id);
@@ -125,7 +129,7 @@ impl Lifecycle {
                 if attempt.state == RmAppAttemptState::FinalSaving {
                     let text =
                         "The ApplicationMaster registered before the attempt was LAUNCHED. Failing it.";
-                    append_diagnostics(&mut attempt.diagnostics, text, size_max);
+                    attempt.diagnostics.append(text, size_max);
                 } else {
                     attempt.host = host;
                     attempt.rpc_port = rpc_port;
@@ -139,10 +143,10 @@ impl Lifecycle {
                     attempt.original_tracking_url = tracking_url;
                 }
             }
-            AttemptInput::Unregistered { final_status, diagnostics, tracking_url } => {
+            AttemptInput::Unregistered { final_status, diagnostics, diagnostics_cut, tracking_url } => {
                 attempt.final_status = Some(final_status);
                 attempt.progress = 1.0;
-                append_diagnostics(&mut attempt.diagnostics, &diagnostics, size_max);
+                attempt.diagnostics.append_end(&diagnostics, diagnostics_cut as usize, size_max);
                 if !tracking_url.is_empty() {
                     attempt.original_tracking_url = tracking_url;
                 }
@@ -150,7 +154,7 @@ impl Lifecycle {
             AttemptInput::Expire => {
                 if attempt.state == RmAppAttemptState::FinalSaving && was != RmAppAttemptState::FinalSaving {
                     let text = format!("ApplicationMaster for attempt {} timed out", attempt.id);
-                    append_diagnostics(&mut attempt.diagnostics, &text, size_max);
+                    attempt.diagnostics.append(&text, size_max);
                 }
             }
             AttemptInput::AmContainerFinished { exit_status, diagnostics, host, .. } => {
@@ -162,7 +166,7 @@ impl Lifecycle {
                      {diagnostics}",
                     attempt.id
                 );
-                append_diagnostics(&mut attempt.diagnostics, &text, size_max);
+                attempt.diagnostics.append(&text, size_max);
                 let hosts_max = self.settings.am_blacklisting.map(|settings| settings.hosts_max);
                 app.note_am_exit(index, hosts_max, &host);
             }

@@ -6,7 +6,7 @@
 use core::fmt::Write as _;
 use core::net::IpAddr;
 
-use heddle_wire::record::FinalApplicationStatus;
+use heddle_wire::record::{ArchivedNodeId, FinalApplicationStatus};
 use heddle_wire::{Reject, RejectCode};
 
 use super::report;
@@ -75,6 +75,28 @@ impl Line {
     }
 }
 
+/// Nodes named in a line: a call may name a thousand, and a line is read by people.
+const NODES_NAMED_MAX: usize = 10;
+
+/// The nodes that a call names, for people: the first few, and how many more there are.
+pub fn nodes_in_words<'a>(node_ids: impl ExactSizeIterator<Item = &'a ArchivedNodeId>) -> Box<str> {
+    let mut text = String::new();
+    let more = node_ids.len().saturating_sub(NODES_NAMED_MAX);
+    for node_id in node_ids.take(NODES_NAMED_MAX) {
+        let separator = if text.is_empty() { "" } else { "," };
+        let _ = write!(text, "{separator}{}", node_id.host.as_str());
+        // 0 = every NodeManager of the host.
+        let port = node_id.port.to_native();
+        if port != 0 {
+            let _ = write!(text, ":{port}");
+        }
+    }
+    if more > 0 {
+        let _ = write!(text, " and {more} more");
+    }
+    text.into()
+}
+
 /// The line of an application's end: FINISHED and KILLED are successes, FAILED is a failure with diagnostics.
 pub(super) fn completed(app: &RmApp) -> String {
     let user = &app.submission.user;
@@ -86,7 +108,7 @@ pub(super) fn completed(app: &RmApp) -> String {
         RmAppState::Killed => Line::new(user, None, "Application Finished - Killed", "RMAppManager", true),
         // The text has its place where YARN puts it: tools look for it there.
         _ => Line::new(user, None, "Application Finished - Failed", "RMAppManager", false)
-            .failed("App failed with state: FAILED", &app.diagnostics),
+            .failed("App failed with state: FAILED", app.diagnostics.as_str()),
     };
     line.with("APPID", &id).finish()
 }
@@ -166,7 +188,7 @@ pub(super) fn summary(app: &RmApp) -> String {
     put("preemptedResourceSeconds", &list(preempted));
     put("applicationTags", &tags.join(","));
     put("applicationNodeLabel", app.submission.node_label_expression.as_deref().unwrap_or(""));
-    put("diagnostics", &app.diagnostics);
+    put("diagnostics", app.diagnostics.as_str());
     put("totalAllocatedContainers", &app.used.containers_allocated.to_string());
     line
 }

@@ -266,8 +266,15 @@ impl ApplicationManager {
         if !matches!(state, RmAppState::Killing | RmAppState::FinalSaving) {
             Self::audit(call, OPERATION, id, "", &Ok(()), out);
             let reason = request.diagnostics.as_ref().map_or("", |text| text.as_str());
-            let reason =
-                if reason.is_empty() { String::new() } else { format!(" with diagnostic message: {reason}") };
+            // Of what is too long the beginning goes: a reason must not push out who gave it.
+            let kept = reason.floor_char_boundary(self.life.diagnostics_max() / 2);
+            let reason = match reason.split_at_checked(kept) {
+                Some(("", _)) | None => String::new(),
+                Some((reason, "")) => format!(" with diagnostic message: {reason}"),
+                Some((start, rest)) => {
+                    format!(" with diagnostic message: {start} ({} bytes more are not kept)", rest.len())
+                }
+            };
             let address = call.caller.address.map_or_else(String::new, |address| format!(" at {address}"));
             let text = format!("Application {id} was killed by user {}{address}{reason}", call.user());
             self.life.app_input(id, AppInput::Kill(text));

@@ -12,7 +12,7 @@ use heddle_wire::record::{ApplicationAttemptId, ApplicationId, ContainerId, Node
 use super::access::Access;
 use super::ended::EndedByQueue;
 use super::message::{ApplicationCounters, ApplicationOutput, StoreOperation, UpdatePurpose};
-use super::rm_app::{RmApp, append_diagnostics};
+use super::rm_app::RmApp;
 use super::rm_app_state::{self, FinalTarget, RmAppAction, RmAppEvent, RmAppState, Step};
 use super::settings::ApplicationSettings;
 use crate::engine::scheduler::message::{AddApplication, Attempt, SchedulerCommand, Usage};
@@ -65,6 +65,7 @@ pub(super) enum AttemptInput {
     Start,
     Kill(String),
     Fail(String),
+    Rejected(Box<str>),
     Added(Attempt),
     Allocated { container_id: ContainerId, node_id: NodeId },
     NewSaved,
@@ -72,7 +73,7 @@ pub(super) enum AttemptInput {
     Launched,
     Registered { host: Box<str>, rpc_port: i32, tracking_url: Box<str> },
     StatusUpdate { progress: f32, tracking_url: Option<Box<str>> },
-    Unregistered { final_status: u8, diagnostics: Box<str>, tracking_url: Box<str> },
+    Unregistered { final_status: u8, diagnostics: Box<str>, diagnostics_cut: u32, tracking_url: Box<str> },
     Expire,
     AmContainerFinished { container_id: ContainerId, exit_status: i32, diagnostics: Box<str>, host: Box<str> },
     UpdateSaved,
@@ -185,26 +186,26 @@ impl Lifecycle {
         let mut kill_text = String::new();
         match input {
             AppInput::Kill(text) => {
-                append_diagnostics(&mut app.diagnostics, &text, diagnostics_max);
+                app.diagnostics.append(&text, diagnostics_max);
                 kill_text = text;
             }
-            AppInput::Rejected(text) => append_diagnostics(&mut app.diagnostics, &text, diagnostics_max),
+            AppInput::Rejected(text) => app.diagnostics.append(&text, diagnostics_max),
             AppInput::SaveFailed(text) => {
                 let text = format!("{} could not be stored: {text}", app.id());
-                append_diagnostics(&mut app.diagnostics, &text, diagnostics_max);
+                app.diagnostics.append(&text, diagnostics_max);
             }
             AppInput::Accepted { queue } => app.queue = queue,
             AppInput::AttemptFailed => {
                 if matches!(action, RmAppAction::SaveFinal(_)) {
                     let text = self.failed_text(app);
-                    append_diagnostics(&mut app.diagnostics, &text, diagnostics_max);
+                    app.diagnostics.append(&text, diagnostics_max);
                 }
             }
             AppInput::AttemptUnregistered | AppInput::AttemptFinished => {
-                let said = app.current_attempt().map(|attempt| attempt.diagnostics.clone());
+                let said = app.current_attempt().map(|attempt| attempt.diagnostics.as_str().to_owned());
                 // Once: ATTEMPT_FINISHED follows ATTEMPT_UNREGISTERED.
                 if let Some(said) = said.filter(|_| matches!(action, RmAppAction::SaveFinal(_))) {
-                    append_diagnostics(&mut app.diagnostics, &said, diagnostics_max);
+                    app.diagnostics.append(&said, diagnostics_max);
                 }
             }
             AppInput::Start

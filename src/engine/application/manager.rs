@@ -15,7 +15,7 @@ use super::lifecycle::{AppInput, AttemptInput, Input, Lifecycle, Timer};
 use super::message::{
     ApplicationCounters, ApplicationOutput, StoreError, StoreEvent, StoreOperation, UpdatePurpose,
 };
-use super::rm_app::{RmApp, append_diagnostics};
+use super::rm_app::RmApp;
 use super::rm_app_attempt_state::RmAppAttemptState;
 use super::rm_app_state::RmAppState;
 use super::settings::ApplicationSettings;
@@ -129,6 +129,9 @@ impl ApplicationManager {
             ApplicationEvent::AttemptAdded { attempt_id, attempt } => {
                 self.life.attempt_input(attempt_id, AttemptInput::Added(attempt));
             }
+            ApplicationEvent::AttemptRejected { attempt_id, reason } => {
+                self.life.attempt_input(attempt_id, AttemptInput::Rejected(reason));
+            }
             ApplicationEvent::AmContainerAllocated { attempt_id, container_id, node_id, .. } => {
                 self.life.attempt_input(attempt_id, AttemptInput::Allocated { container_id, node_id });
             }
@@ -143,8 +146,15 @@ impl ApplicationManager {
                 let input = AttemptInput::StatusUpdate { progress, tracking_url };
                 self.life.attempt_input(attempt_id, input);
             }
-            ApplicationEvent::Unregistered { attempt_id, final_status, diagnostics, tracking_url } => {
-                let input = AttemptInput::Unregistered { final_status, diagnostics, tracking_url };
+            ApplicationEvent::Unregistered {
+                attempt_id,
+                final_status,
+                diagnostics,
+                diagnostics_cut,
+                tracking_url,
+            } => {
+                let input =
+                    AttemptInput::Unregistered { final_status, diagnostics, diagnostics_cut, tracking_url };
                 self.life.attempt_input(attempt_id, input);
             }
             ApplicationEvent::Expired { attempt_id } => {
@@ -225,7 +235,7 @@ impl ApplicationManager {
             (UpdatePurpose::Final, Some((text, _))) => {
                 if let Some(app) = self.apps.get_mut(&id) {
                     let text = format!("The final state could not be stored: {text}");
-                    append_diagnostics(&mut app.diagnostics, &text, self.life.diagnostics_max());
+                    app.diagnostics.append(&text, self.life.diagnostics_max());
                 }
                 self.life.app_input(id, AppInput::UpdateSaved);
             }

@@ -11,7 +11,7 @@
 //! | `waiting`, `reply` | calls that wait for the scheduler or the store |
 //! | `rm_app_state`, `rm_app_attempt_state` | YARN's tables, pure |
 //! | `lifecycle`, `attempt_lifecycle` | what the tables' actions do |
-//! | `access`, `audit`, `report` | who may, what is logged, what is shown |
+//! | `access`, `audit`, `report`, `diagnostics` | who may, what is logged, what is shown, what was said |
 //! | `ended` | how applications ended, by queue |
 
 mod access;
@@ -21,6 +21,7 @@ mod audit;
 mod call;
 mod changes;
 mod client;
+mod diagnostics;
 mod ended;
 mod lifecycle;
 mod listing;
@@ -36,6 +37,7 @@ pub mod settings;
 mod submit;
 mod waiting;
 
+pub use audit::nodes_in_words;
 pub use manager::ApplicationManager;
 pub use message::{
     ApplicationCommand, ApplicationCounters, ApplicationOutput, ApplicationReply, StoreEvent, StoreOperation,

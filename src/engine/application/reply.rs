@@ -128,8 +128,8 @@ impl ApplicationManager {
             },
             Wait::AddNodeLabels
             | Wait::RemoveNodeLabels { .. }
-            | Wait::ReplaceLabelsOnNodes
-            | Wait::UpdateNodeResource => return self.answer_administration(call, &wait, reply, out),
+            | Wait::ReplaceLabelsOnNodes { .. }
+            | Wait::UpdateNodeResource { .. } => return self.answer_administration(call, &wait, reply, out),
             Wait::Change { application_id, change, step } => {
                 self.change_answered(call, application_id, change, step, reply, out);
             }
@@ -145,7 +145,11 @@ impl ApplicationManager {
         out: &mut ApplicationOutput,
     ) -> Result<(), Reject> {
         let result = done(reply);
-        self.audit_administration(call, &result, out);
+        let nodes = match wait {
+            Wait::ReplaceLabelsOnNodes { nodes } | Wait::UpdateNodeResource { nodes } => nodes,
+            _ => "",
+        };
+        Self::audit_administration(call, nodes, &result, out);
         let number = u32::try_from(result?).unwrap_or(0);
         let answers = &mut out.late_answers;
         match wait {
@@ -157,7 +161,7 @@ impl ApplicationManager {
                     RemoveFromClusterNodeLabelsResponse { removed_labels: *labels, affected_nodes: number };
                 call.answer(answers, &response);
             }
-            Wait::ReplaceLabelsOnNodes => {
+            Wait::ReplaceLabelsOnNodes { .. } => {
                 call.answer(answers, &ReplaceLabelsOnNodesResponse { affected_nodes: number });
             }
             _ => call.answer(answers, &UpdateNodeResourceResponse { affected_nodes: number }),

@@ -86,7 +86,7 @@ impl Lifecycle {
         if !may_view {
             return report;
         }
-        report.diagnostics = app.diagnostics.clone();
+        report.diagnostics = app.diagnostics.as_str().to_owned();
         report.resource_usage = Some(Box::new(usage_report(&app.used, live)));
         report.tracking_url = tracking_url(attempt);
         report.original_tracking_url = tracking_url(attempt);
@@ -96,7 +96,7 @@ impl Lifecycle {
             report.progress = attempt.progress;
             report.rpc_port = attempt.rpc_port;
             if app.diagnostics.is_empty() {
-                report.diagnostics = attempt.diagnostics.clone();
+                report.diagnostics = attempt.diagnostics.as_str().to_owned();
             }
             if app.submission.is_unmanaged
                 && *app.submission.user == *user
@@ -137,7 +137,7 @@ pub(super) fn attempt_report(attempt: &RmAppAttempt) -> ApplicationAttemptReport
         rpc_port: attempt.rpc_port,
         tracking_url: tracking_url(Some(attempt)),
         original_tracking_url: tracking_url(Some(attempt)),
-        diagnostics: attempt.diagnostics.clone(),
+        diagnostics: attempt.diagnostics.as_str().to_owned(),
         start_time_ms: attempt.start_time_ms,
         finish_time_ms: attempt.finish_time_ms,
     }

@@ -11,6 +11,7 @@ use heddle_wire::record::{
     ApplicationAttemptId, ApplicationId, FinalApplicationStatus, YarnApplicationState,
 };
 
+use super::diagnostics::Diagnostics;
 use super::message::{ApplicationRecord, ApplicationStateRecord, Submission};
 use super::rm_app_attempt::{RmAppAttempt, exit};
 use super::rm_app_state::{FinalTarget, RmAppState};
@@ -36,7 +37,7 @@ pub(super) struct RmApp {
     pub(super) launch_time_ms: u64,
     /// 0 = not yet. Fixed when the write of the final state begins.
     pub(super) finish_time_ms: u64,
-    pub(super) diagnostics: String,
+    pub(super) diagnostics: Diagnostics,
     pub(super) attempts: Vec<RmAppAttempt>,
     pub(super) next_attempt: u32,
     /// Attempts it may have.
@@ -98,7 +99,7 @@ impl RmApp {
             start_time_ms: now_ms,
             launch_time_ms: 0,
             finish_time_ms: 0,
-            diagnostics: String::new(),
+            diagnostics: Diagnostics::default(),
             attempts: Vec::new(),
             next_attempt: 1,
             max_attempts,
@@ -153,6 +154,7 @@ impl RmApp {
     pub(super) fn may_retry(&self, now_ms: u64) -> bool {
         !self.submission.is_unmanaged
             && self.max_attempts > 1
+            && self.current_attempt().is_none_or(|attempt| !attempt.is_rejected)
             && self.failures(now_ms) < self.max_attempts as usize
     }
 
@@ -211,23 +213,5 @@ impl RmApp {
         } else {
             self.am_blacklist.push(host.into());
         }
-    }
-}
-
-/// Appends to diagnostics, keeping the end where it gets too long.
-pub(super) fn append_diagnostics(diagnostics: &mut String, text: &str, size_max: usize) {
-    if text.is_empty() {
-        return;
-    }
-    if !diagnostics.is_empty() {
-        diagnostics.push('\n');
-    }
-    diagnostics.push_str(text);
-    if diagnostics.len() > size_max {
-        let mut start = diagnostics.len() - size_max;
-        while !diagnostics.is_char_boundary(start) {
-            start += 1;
-        }
-        diagnostics.drain(..start);
     }
 }

@@ -5,6 +5,7 @@
 
 use heddle_wire::record::{ApplicationAttemptId, ContainerId, NodeId, YarnApplicationAttemptState};
 
+use super::diagnostics::Diagnostics;
 use super::message::AttemptRecord;
 use super::rm_app_attempt_state::{AttemptTarget, RmAppAttemptState};
 use crate::engine::scheduler::message::{Attempt, Usage};
@@ -43,6 +44,8 @@ pub(super) struct RmAppAttempt {
     pub(super) node_id: Option<NodeId>,
     /// The AM container has ended, or never will have begun.
     pub(super) is_am_ended: bool,
+    /// The scheduler did not take it, and would take no other.
+    pub(super) is_rejected: bool,
     /// Empty where there is none.
     pub(super) host: Box<str>,
     /// −1 = none.
@@ -52,7 +55,7 @@ pub(super) struct RmAppAttempt {
     /// It changed and was not written to the store yet.
     pub(super) has_new_tracking_url: bool,
     pub(super) progress: f32,
-    pub(super) diagnostics: String,
+    pub(super) diagnostics: Diagnostics,
     /// What the AM said of its work: YARN's number of the final status. `None` = nothing.
     pub(super) final_status: Option<u8>,
     pub(super) am_exit_status: i32,
@@ -76,12 +79,13 @@ impl RmAppAttempt {
             am_container: None,
             node_id: None,
             is_am_ended: false,
+            is_rejected: false,
             host: Box::default(),
             rpc_port: -1,
             original_tracking_url: Box::default(),
             has_new_tracking_url: false,
             progress: 0.0,
-            diagnostics: String::new(),
+            diagnostics: Diagnostics::default(),
             final_status: None,
             am_exit_status: exit::INVALID,
             start_time_ms,

@@ -37,10 +37,10 @@ pub(super) enum Wait {
     AddNodeLabels,
     /// RemoveFromClusterNodeLabels.
     RemoveNodeLabels { labels: u32 },
-    /// ReplaceLabelsOnNodes.
-    ReplaceLabelsOnNodes,
-    /// UpdateNodeResource.
-    UpdateNodeResource,
+    /// ReplaceLabelsOnNodes, of these nodes in words.
+    ReplaceLabelsOnNodes { nodes: Box<str> },
+    /// UpdateNodeResource, of these nodes in words.
+    UpdateNodeResource { nodes: Box<str> },
     /// A change of an application: checked by the scheduler, stored, then applied.
     Change { application_id: ApplicationId, change: Change, step: ChangeStep },
 }

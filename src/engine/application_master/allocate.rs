@@ -18,7 +18,7 @@ use heddle_wire::record::{
 use heddle_wire::{FrameHeader, Reject, RejectCode, access};
 
 use super::event_log::Event;
-use super::exact::KEYS_MAX;
+use super::exact::{KEYS_MAX, Wanted};
 use super::session::{Session, SessionState};
 use super::{ApplicationMasterService, Counters, refused};
 use crate::engine::batch::FrameRef;
@@ -271,7 +271,7 @@ fn check<S: ResourceScheduler>(
         return Err(refused(RejectCode::Unsupported, text));
     }
     let from_refusal = |refusal: Refusal| refused(refusal.code, refusal.message);
-    let mut new_keys = 0;
+    let mut has_new_keys = false;
     for (index, ask) in request.asks.iter().enumerate() {
         let key = key_of(ask);
         let Ok(wanted) = u32::try_from(ask.num_containers.to_native()) else {
@@ -299,7 +299,7 @@ fn check<S: ResourceScheduler>(
             );
             return Err(invalid_ask("UNKNOWN", &text));
         }
-        new_keys += usize::from(seen_max.is_none());
+        has_new_keys |= seen_max.is_none();
         let capability = vector_of(scheduler.resource_types(), &ask.capability)?;
         let checked = ask_of(ask, key, capability, wanted);
         scheduler.check_ask(attempt, &checked).map_err(from_refusal)?;
@@ -309,15 +309,6 @@ fn check<S: ResourceScheduler>(
         let capability = checked.capability;
         scratch.rows.push(Row { key, capability, wanted, seen, outstanding: wanted, is_superseded: false });
     }
-    if new_keys > 0 {
-        let keys = session.keys.with_more(new_keys, |key| scheduler.outstanding(attempt, key));
-        if keys > KEYS_MAX {
-            let text = format!(
-                "asks would be outstanding under {keys} priorities and allocation_request_ids, accepted are {KEYS_MAX}"
-            );
-            return Err(invalid_ask("UNKNOWN", &text));
-        }
-    }
     scratch.any.sort_unstable();
     for pair in scratch.any.windows(2) {
         if let [(former, index), (latter, _)] = pair
@@ -325,6 +316,21 @@ fn check<S: ResourceScheduler>(
             && let Some(row) = scratch.rows.get_mut(*index as usize)
         {
             row.is_superseded = true;
+        }
+    }
+    if has_new_keys {
+        let rows = scratch.any.iter().filter_map(|(_, index)| scratch.rows.get(*index as usize));
+        let call = rows.filter(|row| !row.is_superseded).map(|row| Wanted {
+            key: row.key,
+            count: row.wanted,
+            seen: row.seen,
+        });
+        let keys = session.keys.after(call, |key| scheduler.outstanding(attempt, key));
+        if keys > KEYS_MAX {
+            let text = format!(
+                "asks would be outstanding under {keys} priorities and allocation_request_ids, accepted are {KEYS_MAX}"
+            );
+            return Err(invalid_ask("UNKNOWN", &text));
         }
     }
     if request.blacklist_additions.iter().any(|place| place.as_str() == "*") {

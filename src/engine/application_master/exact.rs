@@ -32,6 +32,12 @@ pub(super) struct KeyCount {
 }
 
 impl KeyCount {
+    /// Of a key that is not known: it stands where its ask says.
+    fn at_rest(seen: Option<u64>) -> Self {
+        let seen = seen.unwrap_or(0);
+        Self { sent: seen, unsent: 0, seen }
+    }
+
     /// Grants made, void ones not counted.
     pub(super) const fn granted(&self) -> u64 {
         self.sent + self.unsent as u64
@@ -40,6 +46,25 @@ impl KeyCount {
     const fn has_unseen(&self) -> bool {
         self.unsent > 0 || self.sent > self.seen
     }
+
+    /// What an ask at any place comes to.
+    fn resolve(&self, wanted: u32, seen: Option<u64>) -> Resolved {
+        let Some(seen) = seen else { return Resolved { outstanding: wanted, surplus: 0 } };
+        let target = seen.saturating_add(u64::from(wanted));
+        // What was taken in cannot be taken back, whatever the ask says it has seen.
+        let surplus = self.granted().saturating_sub(target.max(self.seen));
+        let missing = target.saturating_sub(self.granted() - surplus);
+        Resolved { outstanding: u32::try_from(missing).unwrap_or(u32::MAX), surplus }
+    }
+}
+
+/// What a call wants of a key at any place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) key: SchedulerKey,
+    pub(super) count: u32,
+    /// Grants its sender says it has seen.
+    pub(super) seen: Option<u64>,
 }
 
 /// What follows from an ask.
@@ -79,14 +104,26 @@ impl KeyCounts {
         self.sweep_at = SWEEP_FROM;
     }
 
-    /// How many keys there would be with `more`. Forgets keys at rest when there are many.
-    pub(super) fn with_more(&mut self, more: usize, outstanding: impl Fn(SchedulerKey) -> u32) -> usize {
-        let wanted = self.keys.len() + more;
-        if wanted > self.sweep_at.min(KEYS_MAX) {
-            self.keys.retain(|key, count| count.has_unseen() || outstanding(*key) > 0);
-            self.sweep_at = (2 * self.keys.len()).max(SWEEP_FROM);
+    /// How many keys will not be at rest after a call that names each key of `call` once; where that is far from the bound,
+    /// something more. Forgets keys at rest when there are many.
+    pub(super) fn after(
+        &mut self,
+        call: impl Iterator<Item = Wanted> + Clone,
+        outstanding: impl Fn(SchedulerKey) -> u32,
+    ) -> usize {
+        let new = call.clone().filter(|wanted| !self.keys.contains_key(&wanted.key)).count();
+        if self.keys.len() + new <= self.sweep_at.min(KEYS_MAX) {
+            return self.keys.len() + new;
         }
-        self.keys.len() + more
+        self.keys.retain(|key, count| count.has_unseen() || outstanding(*key) > 0);
+        self.sweep_at = (2 * self.keys.len()).max(SWEEP_FROM);
+        call.fold(self.keys.len(), |keys, Wanted { key, count, seen }| {
+            let known = self.keys.get(&key).copied();
+            let state = known.unwrap_or_else(|| KeyCount::at_rest(seen));
+            let Resolved { outstanding, surplus } = state.resolve(count, seen);
+            let stays = outstanding > 0 || state.granted() - surplus > state.seen;
+            keys + usize::from(stays) - usize::from(known.is_some())
+        })
     }
 
     /// The number of grants seen that an ask may name at most; `None` = any, the key is not known.
@@ -96,16 +133,7 @@ impl KeyCounts {
 
     /// What an ask at any place comes to. The surplus is taken off the counts by [`KeyCounts::void`].
     pub(super) fn resolve(&mut self, key: SchedulerKey, wanted: u32, seen: Option<u64>) -> Resolved {
-        let Some(seen) = seen else {
-            self.entry(key);
-            return Resolved { outstanding: wanted, surplus: 0 };
-        };
-        let count = *self.keys.entry(key).or_insert(KeyCount { sent: seen, unsent: 0, seen });
-        let target = seen.saturating_add(u64::from(wanted));
-        // What was taken in cannot be taken back, whatever the ask says it has seen.
-        let surplus = count.granted().saturating_sub(target.max(count.seen));
-        let missing = target.saturating_sub(count.granted() - surplus);
-        Resolved { outstanding: u32::try_from(missing).unwrap_or(u32::MAX), surplus }
+        self.keys.entry(key).or_insert_with(|| KeyCount::at_rest(seen)).resolve(wanted, seen)
     }
 
     /// `count` grants were taken back, `unsent` of which had not been sent.
@@ -157,7 +185,35 @@ mod tests {
             *counts.entry(SchedulerKey { priority, ..KEY }) = KeyCount { sent: 9, unsent: 0, seen: 9 };
         }
         counts.entry(SchedulerKey { priority: 7, ..KEY }).unsent = 1;
-        assert_eq!(counts.with_more(1, |key| u32::from(key.priority == 8)), 3);
+        let new = Wanted { key: SchedulerKey { priority: 1_024, ..KEY }, count: 1, seen: None };
+        assert_eq!(counts.after([new].into_iter(), |key| u32::from(key.priority == 8)), 3);
         assert_eq!(counts.keys().map(|key| key.priority).collect::<Vec<_>>(), [7, 8]);
+    }
+
+    #[test]
+    fn near_the_bound_what_a_call_ends_makes_room_for_what_it_begins() {
+        let mut counts = KeyCounts::default();
+        let key = |priority| SchedulerKey { priority, ..KEY };
+        for priority in 0..KEYS_MAX as i32 {
+            *counts.entry(key(priority)) = KeyCount { sent: 9, unsent: 0, seen: 9 };
+        }
+        *counts.entry(key(0)) = KeyCount { sent: 9, unsent: 2, seen: 8 };
+        let mut after = |call: &[(i32, u32, Option<u64>)]| {
+            let wanted = |(priority, count, seen): &(i32, u32, _)| Wanted {
+                key: key(*priority),
+                count: *count,
+                seen: *seen,
+            };
+            counts.after(call.iter().map(wanted), |_| 1)
+        };
+        let new = KEYS_MAX as i32;
+        assert_eq!(after(&[(new, 1, None)]), KEYS_MAX + 1);
+        assert_eq!(after(&[(new, 0, None), (new + 1, 0, Some(7))]), KEYS_MAX, "nothing is wanted of them");
+        assert_eq!(after(&[(new, 1, Some(7)), (1, 0, Some(9)), (2, 0, None)]), KEYS_MAX - 1);
+        assert_eq!(after(&[(new, 1, None), (1, 3, Some(9))]), KEYS_MAX + 1, "that one goes on");
+        // Three are on their way to the first: told of none it keeps them, else they are taken back.
+        assert_eq!(after(&[(new, 1, None), (0, 0, None)]), KEYS_MAX + 1);
+        assert_eq!(after(&[(new, 1, None), (0, 0, Some(8))]), KEYS_MAX);
+        assert_eq!(after(&[(new, 1, None), (0, 0, Some(9))]), KEYS_MAX + 1, "one of them is kept");
     }
 }

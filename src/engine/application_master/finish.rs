@@ -12,6 +12,7 @@ use heddle_wire::{FrameHeader, Reject, RejectCode, access};
 
 use super::session::{Session, SessionState};
 use super::{ApplicationMasterService, Shown, refused};
+use crate::engine::application::settings::DIAGNOSTICS_SIZE_MAX;
 use crate::engine::batch::FrameRef;
 use crate::engine::scheduler::face::{ResourceScheduler, SchedulerOutput};
 use crate::engine::scheduler::message::{ApplicationEvent, Attempt};
@@ -82,10 +83,14 @@ impl ApplicationMasterService {
                     self.status_due.remove(&(due, attempt));
                 }
                 end_allocation(now, session, scheduler, out);
+                // What is cut here would not be kept there, and need not wait on the way.
+                let said = request.diagnostics.as_str();
+                let cut = said.ceil_char_boundary(said.len().saturating_sub(DIAGNOSTICS_SIZE_MAX as usize));
                 out.application_events.push(ApplicationEvent::Unregistered {
                     attempt_id: session.attempt_id,
                     final_status,
-                    diagnostics: (*request.diagnostics).into(),
+                    diagnostics: said.get(cut..).unwrap_or_default().into(),
+                    diagnostics_cut: u32::try_from(cut).unwrap_or(u32::MAX),
                     tracking_url: (*request.tracking_url).into(),
                 });
                 self.counters.finished += 1;

@@ -17,6 +17,7 @@ use super::limits::{max_applications, max_applications_per_user};
 use super::message::{AddApplication, AddAttempt, ApplicationEvent, LaunchAm, Usage};
 use super::queue::QueueIndex;
 use super::resource::ResourceVector;
+use super::resource_sum::ResourceSum;
 use super::settings::{Capacity, FindQueueError};
 use super::{Scheduler, done, refuse};
 use crate::engine::event::{NodeCommand, NodeOrder};
@@ -175,6 +176,18 @@ impl Scheduler {
             return;
         }
         let (queue, leaf_user, user) = (app.queue, app.leaf_user, app.user);
+        // Known when the application was admitted, and removed since. Anywhere else is not where it was to be.
+        if let Some(label) = add.am.as_ref().map(|am| &am.node_label)
+            && self.partition_of(label).is_none()
+        {
+            let reason = format!(
+                "Attempt {attempt_id} asks for its AM container with node label {label:?}, which is not a label of the \
+                 cluster; accepted is one of them, or none"
+            );
+            out.application_events
+                .push(ApplicationEvent::AttemptRejected { attempt_id, reason: reason.into() });
+            return;
+        }
         let Some(handle) = self.attempts.reserve() else {
             out.notices.push(format!("attempt {attempt_id}: every row of the attempt table is taken"));
             return;
@@ -437,11 +450,11 @@ impl Scheduler {
         let Some(attempt) = self.attempts.get(row) else { return Usage::default() };
         let types = &self.settings.resource_types;
         let (mut used, mut reserved, mut pending) =
-            (ResourceVector::ZERO, ResourceVector::ZERO, ResourceVector::ZERO);
+            (ResourceVector::ZERO, ResourceVector::ZERO, ResourceSum::default());
         for share in &attempt.shares {
             used.add(&share.used.minus(&share.reserved));
             reserved.add(&share.reserved);
-            pending.add(&share.pending);
+            pending.add_sum(&share.pending);
         }
         let seconds = |kind: usize| u64::try_from(attempt.used_until(now, kind) / 1_000).unwrap_or(u64::MAX);
         let calculator = self.measures.calculator;
@@ -467,7 +480,7 @@ impl Scheduler {
             cluster_usage_percentage: percent(&partition.total),
             used: types.to_resource(&used),
             reserved: types.to_resource(&reserved),
-            pending: types.to_resource(&pending),
+            pending: types.to_resource(&pending.to_vector()),
         }
     }
 

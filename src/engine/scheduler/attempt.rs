@@ -18,6 +18,7 @@ use super::names::NameId;
 use super::node_table::RmNode;
 use super::queue::{LeafUserIndex, QueueIndex};
 use super::resource::ResourceVector;
+use super::resource_sum::ResourceSum;
 use super::shape::ShapeId;
 use crate::engine::node_set::NodeSet;
 use crate::engine::time::Instant;
@@ -175,7 +176,7 @@ pub(super) struct AttemptShare {
     /// Reservations.
     pub(super) reserved: ResourceVector,
     /// Outstanding asks.
-    pub(super) pending: ResourceVector,
+    pub(super) pending: ResourceSum,
     /// Keys with outstanding asks.
     pub(super) pending_keys: u32,
     /// What may be placed now, if a node has room: by shape.

@@ -9,6 +9,7 @@ use super::Scheduler;
 use super::attempt::AttemptState;
 use super::queue::QueueIndex;
 use super::resource::ResourceVector;
+use super::resource_sum::ResourceSum;
 use super::strict::StrictAsk;
 
 impl Scheduler {
@@ -146,7 +147,7 @@ impl Scheduler {
     }
 
     fn audit_attempts(&self, found: &mut Vec<String>) {
-        let mut pending_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
+        let mut pending_of: BTreeMap<(u16, QueueIndex), ResourceSum> = BTreeMap::new();
         let mut am_of: BTreeMap<(u16, QueueIndex), ResourceVector> = BTreeMap::new();
         let mut strict: Vec<BTreeSet<StrictAsk>> = vec![BTreeSet::new(); self.partitions.len()];
         let mut demanding: BTreeMap<(u16, QueueIndex), BTreeMap<u32, u32>> = BTreeMap::new();
@@ -181,9 +182,9 @@ impl Scheduler {
                 if share.key != order {
                     found.push(format!("{name}: kept in the order as {:?}, it is {order:?}", share.key));
                 }
-                let mut pending = ResourceVector::ZERO;
+                let mut pending = ResourceSum::default();
                 for ask in attempt.asks.values().filter(|ask| ask.partition == share.partition) {
-                    pending.add(&ask.size.times(u64::from(ask.count)));
+                    pending.add(&ask.size, u64::from(ask.count));
                     if ask.reservations.len() as u64 > u64::from(ask.count) {
                         found.push(format!("{name}: more reservations than containers outstanding"));
                     }
@@ -198,7 +199,7 @@ impl Scheduler {
                     found.push(format!("{name}: pending {:?}, its asks {pending:?}", share.pending));
                 }
                 let key = (share.partition, attempt.queue);
-                pending_of.entry(key).or_default().add(&pending);
+                pending_of.entry(key).or_default().add_sum(&pending);
                 let asks = attempt.asks.values();
                 let keys = asks.filter(|ask| ask.partition == share.partition && ask.count > 0).count();
                 if share.pending_keys as usize != keys {

@@ -162,18 +162,18 @@ impl Scheduler {
         let leaf = of.leaf_mut(place.0);
         self.counts.pending = self.counts.pending + u64::from(after) - u64::from(before);
         if after > before {
-            let more = size.times(u64::from(after - before));
-            share.pending.add(&more);
+            let more = u64::from(after - before);
+            share.pending.add(size, more);
             if let Some(leaf) = leaf {
-                leaf.pending.add(&more);
-                leaf.pending_containers += u64::from(after - before);
+                leaf.pending.add(size, more);
+                leaf.pending_containers += more;
             }
         } else {
-            let less = size.times(u64::from(before - after));
-            share.pending.subtract(&less);
+            let less = u64::from(before - after);
+            share.pending.subtract(size, less);
             if let Some(leaf) = leaf {
-                leaf.pending.subtract(&less);
-                leaf.pending_containers -= u64::from(before - after);
+                leaf.pending.subtract(size, less);
+                leaf.pending_containers -= less;
             }
         }
         let had_keys = share.pending_keys > 0;
@@ -432,14 +432,14 @@ impl Scheduler {
         match self.queues.settings(attempt.queue).application_order {
             ApplicationOrder::Fifo => AppKey::fifo(app.priority, app.application_id, row),
             ApplicationOrder::Fair { size_based_weight } => {
-                let (mut memory, mut pending) = (0, 0);
+                let (mut memory, mut pending) = (0, 0_u128);
                 for share in &attempt.shares {
                     // As in YARN, what is reserved is not used by an application yet.
                     memory += share.used.memory_mb().saturating_sub(share.reserved.memory_mb());
-                    pending += share.pending.memory_mb();
+                    pending = pending.saturating_add(share.pending.memory_mb());
                 }
                 let first = if size_based_weight {
-                    let demand = memory.saturating_add(pending);
+                    let demand = pending.saturating_add(u128::from(memory));
                     // Thousandths: an order of amounts that are whole MiB.
                     (memory as f64 * 1_000.0 / (1.0 + demand as f64).log2().max(1.0)) as u64
                 } else {

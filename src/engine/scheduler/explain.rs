@@ -384,7 +384,7 @@ impl Explainer<'_> {
                 partition: partition.label.to_string(),
                 used: own.map(|own| wire(&own.used.minus(&own.reserved))).unwrap_or_default(),
                 reserved: own.map(|own| wire(&own.reserved)).unwrap_or_default(),
-                pending: own.map(|own| wire(&own.pending)).unwrap_or_default(),
+                pending: own.map(|own| wire(&own.pending.to_vector())).unwrap_or_default(),
                 user_used: of_user.map(|user| wire(&user.used)).unwrap_or_default(),
                 user_limit: wire(&limits.weighted_user_limit(&limit, weight)),
                 queue_used: wire(&share.used),

@@ -48,7 +48,8 @@ pub enum SchedulerCommand {
     /// An application is to be admitted to a queue; answered by [`ApplicationEvent::Accepted`] or
     /// [`ApplicationEvent::Rejected`].
     AddApplication(Box<AddApplication>),
-    /// An attempt of an admitted application begins; answered by [`ApplicationEvent::AttemptAdded`], and for a managed
+    /// An attempt of an admitted application begins; answered by [`ApplicationEvent::AttemptAdded`] or
+    /// [`ApplicationEvent::AttemptRejected`], and for a managed
     /// one by [`ApplicationEvent::AmContainerAllocated`] when its ApplicationMaster has a place.
     AddAttempt(Box<AddAttempt>),
     /// The attempt's AM container may be launched: its record is stored. The scheduler adds the tokens and orders it from
@@ -240,6 +241,13 @@ pub enum ApplicationEvent {
         /// The routing key of its frames.
         attempt: Attempt,
     },
+    /// The attempt is not taken, and no later one of its application would be.
+    AttemptRejected {
+        /// The attempt.
+        attempt_id: ApplicationAttemptId,
+        /// Why: names the value and what would be accepted.
+        reason: Box<str>,
+    },
     /// The ApplicationMaster has a place.
     AmContainerAllocated {
         /// The attempt.
@@ -286,8 +294,10 @@ pub enum ApplicationEvent {
         attempt_id: ApplicationAttemptId,
         /// YARN's number of the final status.
         final_status: u8,
-        /// Text.
+        /// The end of what it said: as much as may ever be kept.
         diagnostics: Box<str>,
+        /// Bytes it said before that.
+        diagnostics_cut: u32,
         /// Final URL.
         tracking_url: Box<str>,
     },

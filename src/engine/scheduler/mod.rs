@@ -38,6 +38,7 @@ mod queue;
 mod queue_usage;
 mod reservation;
 pub mod resource;
+mod resource_sum;
 pub mod settings;
 mod shape;
 mod share;

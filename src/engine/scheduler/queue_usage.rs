@@ -4,6 +4,7 @@
 
 use super::Scheduler;
 use super::resource::ResourceVector;
+use super::resource_sum::ResourceSum;
 
 /// A queue's amounts, over all partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,15 +30,17 @@ impl Scheduler {
         let queues = self.queue_tree().queues.iter().take(most);
         let usage = queues.enumerate().map(|(index, queue)| {
             let mut usage = QueueUsage { path: queue.path.clone(), ..QueueUsage::default() };
+            let mut pending = ResourceSum::default();
             for (partition, twice) in self.partitions.iter().zip(&twice) {
                 let Some(share) = partition.shares.get(index) else { continue };
                 usage.used.add(&share.used.minus(&twice[index]));
                 usage.guaranteed.add(&share.capacity.effective_min);
                 if let Some(leaf) = share.leaf.as_deref() {
-                    usage.pending.add(&leaf.pending);
+                    pending.add_sum(&leaf.pending);
                     usage.containers += leaf.containers;
                 }
             }
+            usage.pending = pending.to_vector();
             usage
         });
         usage.collect()

@@ -13,6 +13,7 @@ use super::capacity::{EffectiveCapacity, QueueOrderKey};
 use super::local_order::LocalOrder;
 use super::queue::{LeafUserIndex, QueueIndex};
 use super::resource::ResourceVector;
+use super::resource_sum::ResourceSum;
 use super::shape::{ShapeId, ShapeSet};
 use crate::engine::time::Instant;
 
@@ -78,7 +79,7 @@ pub(super) struct LimitBlock {
 #[derive(Debug, Default)]
 pub(super) struct LeafShare {
     /// Outstanding asks.
-    pub(super) pending: ResourceVector,
+    pub(super) pending: ResourceSum,
     /// Containers outstanding asks want.
     pub(super) pending_containers: u64,
     /// Live containers and reservations.

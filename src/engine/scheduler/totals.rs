@@ -4,6 +4,7 @@
 
 use super::Scheduler;
 use super::resource::ResourceVector;
+use super::resource_sum::ResourceSum;
 
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,7 +82,7 @@ impl Scheduler {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let (mut total, mut used, mut reserved, mut pending) =
-            (ResourceVector::ZERO, ResourceVector::ZERO, ResourceVector::ZERO, ResourceVector::ZERO);
+            (ResourceVector::ZERO, ResourceVector::ZERO, ResourceVector::ZERO, ResourceSum::default());
         let (mut usable, mut reserved_nodes) = (0, 0);
         for partition in &self.partitions {
             total.add(&partition.total);
@@ -91,11 +92,12 @@ impl Scheduler {
             used.add(&root.used.minus(&twice));
             reserved.add(&root.reserved);
             for leaf in partition.shares.iter().filter_map(|share| share.leaf.as_deref()) {
-                pending.add(&leaf.pending);
+                pending.add_sum(&leaf.pending);
             }
             usable += u64::from(partition.usable_nodes);
             reserved_nodes += u64::from(partition.reserved_nodes);
         }
+        let pending = pending.to_vector();
         let counts = &self.counts;
         Totals {
             nodes: self.nodes.len() as u64,

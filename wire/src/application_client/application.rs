@@ -325,7 +325,8 @@ impl ArchivedKillApplicationRequest {
     /// # Errors
     /// The first field outside its range.
     pub fn check(&self) -> Result<(), DecodeError> {
-        self.diagnostics.as_ref().map_or(Ok(()), |diagnostics| text("diagnostics", diagnostics))
+        let length = self.diagnostics.as_ref().map_or(0, |diagnostics| diagnostics.len());
+        list("diagnostics", length, limits::DIAGNOSTICS_MAX)
     }
 }
 

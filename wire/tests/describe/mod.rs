@@ -80,7 +80,7 @@ struct Probe {
 pub(crate) const TOO_LONG: usize = 9_000;
 
 /// Longer than any text of a request may be.
-pub(crate) const TOO_LONG_TEXT: usize = 70_000;
+pub(crate) const TOO_LONG_TEXT: usize = 200_000;
 
 impl<'a> Entropy<'a> {
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {

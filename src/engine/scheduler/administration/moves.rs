@@ -211,7 +211,11 @@ impl Scheduler {
         for share in attempt.shares.iter().filter(|share| share.pending_keys > 0) {
             let partition = &mut self.partitions[usize::from(share.partition)];
             if let Some(leaf) = partition.leaf_mut(place.0) {
-                change(&mut leaf.pending, &share.pending);
+                if is_more {
+                    leaf.pending.add_sum(&share.pending);
+                } else {
+                    leaf.pending.subtract_sum(&share.pending);
+                }
                 let wanted = attempt.asks.values().filter(|ask| ask.partition == share.partition);
                 let wanted: u64 = wanted.map(|ask| u64::from(ask.count)).sum();
                 leaf.pending_containers = if is_more {

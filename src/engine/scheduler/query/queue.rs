@@ -12,6 +12,7 @@ use super::super::Scheduler;
 use super::super::partition::Partition;
 use super::super::queue::QueueIndex;
 use super::super::resource::ResourceVector;
+use super::super::resource_sum::ResourceSum;
 use super::super::settings::{
     ApplicationOrder, Capacity, FindQueueError, MaximumCapacity, QueueOrder, QueueState,
 };
@@ -101,12 +102,12 @@ impl Scheduler {
     }
 
     /// What leaves at and below a queue want in a partition, and what their `ApplicationMaster`s use.
-    fn wanted_below(&self, partition: &Partition, queue: QueueIndex) -> (ResourceVector, ResourceVector) {
-        let (mut pending, mut am_used) = (ResourceVector::ZERO, ResourceVector::ZERO);
+    fn wanted_below(&self, partition: &Partition, queue: QueueIndex) -> (ResourceSum, ResourceVector) {
+        let (mut pending, mut am_used) = (ResourceSum::default(), ResourceVector::ZERO);
         let mut open = vec![queue];
         while let Some(queue) = open.pop() {
             if let Some(leaf) = partition.leaf(queue) {
-                pending.add(&leaf.pending);
+                pending.add_sum(&leaf.pending);
                 am_used.add(&leaf.am_used);
             }
             open.extend(&self.queues.get(queue).children);
@@ -147,7 +148,7 @@ impl Scheduler {
             ..QueueStatistics::default()
         };
         let (mut allocated, mut available, mut pending, mut reserved) =
-            (ResourceVector::ZERO, ResourceVector::ZERO, ResourceVector::ZERO, ResourceVector::ZERO);
+            (ResourceVector::ZERO, ResourceVector::ZERO, ResourceSum::default(), ResourceVector::ZERO);
         let mut configurations = Vec::new();
         for (partition, twice) in self.partitions.iter().zip(twice).filter(|(of, _)| !of.is_removed) {
             let share = partition.share(index);
@@ -157,7 +158,7 @@ impl Scheduler {
             let (wanted, am_used) = self.wanted_below(partition, index);
             allocated.add(&share.used.minus(&share.reserved));
             reserved.add(&share.reserved);
-            pending.add(&wanted);
+            pending.add_sum(&wanted);
             let free = partition.total.minus(&partition.share(0).used.minus(&twice[0]));
             available.add(&share.capacity.effective_max.minus(&share.used).component_min(&free));
             let more = 96 + partition.label.len() + 10 * self.size_of_resource();
@@ -168,13 +169,13 @@ impl Scheduler {
                     partition,
                     index,
                     &twice[index as usize],
-                    [&wanted, &am_used],
+                    [&wanted.to_vector(), &am_used],
                 ));
             }
         }
         statistics.allocated = self.wire_resource(&allocated);
         statistics.available = self.wire_resource(&available);
-        statistics.pending = self.wire_resource(&pending);
+        statistics.pending = self.wire_resource(&pending.to_vector());
         statistics.reserved = self.wire_resource(&reserved);
         size += 4 * self.size_of_resource();
         let info = QueueInfo {
