@@ -2,7 +2,7 @@
 //! Owns: the file layout, [`Record`], [`TapeReader`]. Called by: the steppers (encode), replay (decode).
 //! Does not: open files or know roles beyond the names of their messages.
 //!
-//! Layout: `HDLTAPE4`, u32 length and postcard bytes of the [`Header`], then blocks: u32 raw length, u32 stored length,
+//! Layout: `HDLTAPE5`, u32 length and postcard bytes of the [`Header`], then blocks: u32 raw length, u32 stored length,
 //! that many bytes of LZ4. A block holds whole records. A raw length of 0 ends the tape; the stored length then says
 //! how: 0 the role stopped, 1 the recorder could not follow. A tape without an end was cut by a crash.
 
@@ -20,7 +20,7 @@ use crate::engine::settings::ShardSettings;
 use crate::engine::time::Instant;
 
 /// First bytes of a tape.
-pub(super) const MAGIC: &[u8; 8] = b"HDLTAPE4";
+pub(super) const MAGIC: &[u8; 8] = b"HDLTAPE5";
 
 /// Records are collected into blocks of about this size.
 pub(super) const BLOCK_SIZE: usize = 1024 * 1024;
@@ -149,7 +149,7 @@ pub enum TapeError {
     #[error("cannot read the tape: {0}")]
     Io(#[from] io::Error),
     /// It is not a tape.
-    #[error("not a tape: it begins with {found:02x?}, accepted is {accepted:02x?} (\"HDLTAPE4\")", accepted = MAGIC)]
+    #[error("not a tape: it begins with {found:02x?}, accepted is {accepted:02x?} (\"HDLTAPE5\")", accepted = MAGIC)]
     BadMagic {
         /// The first bytes.
         found: [u8; 8],
