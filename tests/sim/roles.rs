@@ -271,7 +271,8 @@ impl Simulation {
         (0..self.models.len()).try_for_each(|shard| self.tick_if_due(shard))
     }
 
-    /// Moves everything that waits between the roles; an error when it does not come to an end.
+    /// Moves everything that waits between the roles; an error when it does not come to an end. Orders for a node whose list
+    /// is full wait until it has beaten.
     pub(crate) fn drain_rings(&mut self) -> Result<(), String> {
         for _ in 0..1_000 {
             let mut is_idle = true;
@@ -282,11 +283,11 @@ impl Simulation {
             }
             self.rm.step_inventory(self.now_us, 64)?;
             let waiting = self.rm.commands.len();
-            is_idle &= waiting == 0;
             for _ in 0..waiting {
                 let Some((shard, command)) = self.rm.commands.pop_front() else { break };
                 self.order(shard, command)?;
             }
+            is_idle &= self.rm.commands.len() == waiting;
             if is_idle {
                 return Ok(());
             }

@@ -181,6 +181,9 @@ impl Simulation {
                 return Err(format!("{id} was reported complete and the scheduler has not seen it"));
             }
         }
+        if !self.rm.commands.is_empty() {
+            return Err(format!("{} orders wait for nodes with full lists", self.rm.commands.len()));
+        }
         for (lineage, node, incarnation, id) in &self.cleanups {
             let is_same = self.view.of(*node).is_some_and(|entry| entry.lineage == *lineage);
             let agent = &self.nodes[*node];
