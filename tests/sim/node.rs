@@ -270,6 +270,13 @@ impl SimNode {
         bytes
     }
 
+    /// Its process is killed; what waited in its socket is gone.
+    pub(crate) fn die(&mut self) {
+        self.is_dead = true;
+        self.held.clear();
+        self.fleet.kill(0);
+    }
+
     /// A message for the node. A paused one takes it in when it goes on.
     pub(crate) fn hear(&mut self, now_us: u64, bytes: Vec<u8>) -> Vec<Taken> {
         if self.is_dead {

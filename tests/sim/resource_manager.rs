@@ -40,6 +40,11 @@ impl Clock {
     pub(crate) fn jump(&mut self, by_us: i64) {
         self.offset_us += by_us;
     }
+
+    /// How long time may stand still since it went back.
+    pub(crate) fn behind_us(&self) -> u64 {
+        self.offset_us.min(0).unsigned_abs()
+    }
 }
 
 /// A frame that waits for its shard.

@@ -61,8 +61,7 @@ impl Simulation {
             Action::KillNode => {
                 if !self.nodes[node].is_dead {
                     self.coverage.hit(Kind::NodeDeath);
-                    self.nodes[node].is_dead = true;
-                    self.nodes[node].fleet.kill(0);
+                    self.nodes[node].die();
                     self.network.drop_connection(node);
                     self.revive_later(node);
                 }

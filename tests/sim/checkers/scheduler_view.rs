@@ -52,9 +52,14 @@ impl SchedulerView {
         self.seen.clear();
     }
 
-    /// The node's entry, if the scheduler has one.
+    /// The node's entries: more than one while the end of an earlier registration, in another row, is on its way.
+    pub(crate) fn all_of(&self, node: usize) -> impl Iterator<Item = &ViewNode> {
+        self.nodes.values().filter(move |entry| entry.node == node)
+    }
+
+    /// The node's latest entry, if the scheduler has one.
     pub(crate) fn of(&self, node: usize) -> Option<&ViewNode> {
-        self.nodes.values().find(|entry| entry.node == node)
+        self.all_of(node).max_by_key(|entry| entry.lineage)
     }
 
     /// Folds an event, its fields in their order.
@@ -93,9 +98,6 @@ impl SchedulerView {
             let (Some(usability), Some(capability)) = (event.usability, event.capability.clone()) else {
                 return Err(format!("{} is added without usability or capability", added.host));
             };
-            if let Some(other) = self.of(node) {
-                return Err(format!("{} is added as {} and is {}", added.host, event.node, other.handle));
-            }
             let entry = ViewNode {
                 handle: event.node,
                 node,
