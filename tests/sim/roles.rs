@@ -271,9 +271,9 @@ impl Simulation {
         (0..self.models.len()).try_for_each(|shard| self.tick_if_due(shard))
     }
 
-    /// Moves everything that waits between the roles; an error when it does not come to an end. Orders for a node whose list
-    /// is full wait until it has beaten.
-    pub(crate) fn drain_rings(&mut self) -> Result<(), String> {
+    /// Moves everything that waits between the roles. False when it does not come to an end: a node has to beat before its
+    /// shard has room for another order.
+    pub(crate) fn drain_rings(&mut self) -> Result<bool, String> {
         for _ in 0..1_000 {
             let mut is_idle = true;
             for shard in 0..self.models.len() {
@@ -283,16 +283,16 @@ impl Simulation {
             }
             self.rm.step_inventory(self.now_us, 64)?;
             let waiting = self.rm.commands.len();
+            is_idle &= waiting == 0;
             for _ in 0..waiting {
                 let Some((shard, command)) = self.rm.commands.pop_front() else { break };
                 self.order(shard, command)?;
             }
-            is_idle &= self.rm.commands.len() == waiting;
             if is_idle {
-                return Ok(());
+                return Ok(true);
             }
         }
-        Err("the rings do not run empty".to_owned())
+        Ok(false)
     }
 
     /// The ResourceManager dies; nothing of it is left.

@@ -243,10 +243,8 @@ impl Simulation {
             self.happen(entry.event)?;
             if self.is_healed && self.now_us >= look_at_us {
                 look_at_us = self.now_us + 250_000;
-                if self.rm.is_up {
-                    self.drain_rings()?;
-                }
-                match self.check_settled() {
+                let is_empty = self.rm.is_up && self.drain_rings()?;
+                match self.check_settled(is_empty) {
                     Ok(()) => return self.check_end(),
                     // A beat may be on its way at any time: what kept it from settling is more worth telling.
                     Err(text) if !text.contains("AwaitingAnswer") || reason.is_empty() => reason = text,

@@ -152,6 +152,8 @@ pub(super) struct Attempt {
     pub(super) blacklist: BTreeSet<String>,
     /// It was granted something: the limits for ApplicationMasters do not keep it back.
     pub(super) is_active: bool,
+    /// It was moved when nodes were held, perhaps for it: what it is granted there it may be granted without being active.
+    pub(super) may_hold: bool,
     pub(super) is_finishing: bool,
 }
 
@@ -185,6 +187,8 @@ pub(crate) struct Books {
     pub(super) ended: Vec<(ContainerId, Held)>,
     /// Limits may be others than those under which nodes were held.
     pub(super) has_resized: bool,
+    /// Nodes were held after the last step.
+    pub(super) is_held: bool,
 }
 
 pub(super) fn error(text: impl core::fmt::Display) -> String {
@@ -212,6 +216,7 @@ impl Books {
             fresh: Vec::new(),
             ended: Vec::new(),
             has_resized: false,
+            is_held: false,
         }
     }
 
@@ -332,7 +337,10 @@ impl Books {
                 }
                 // The other queue's limits for ApplicationMasters may keep it back.
                 for attempt in self.attempts.values_mut() {
-                    attempt.is_active &= attempt.id.application_id != application_id;
+                    if attempt.id.application_id == application_id {
+                        attempt.is_active = false;
+                        attempt.may_hold |= self.is_held;
+                    }
                 }
             }
             SchedulerCommand::ReplaceQueues { queues, .. } => self.tree = *queues,
@@ -415,6 +423,7 @@ impl Books {
                     numbers: BTreeMap::new(),
                     blacklist: self.left_blacklists.remove(&attempt_id.application_id).unwrap_or_default(),
                     is_active: false,
+                    may_hold: false,
                     is_finishing: false,
                 };
                 self.attempts.insert(attempt.0, entry);
@@ -442,7 +451,7 @@ impl Books {
 
     fn hold(&mut self, id: ContainerId, node: NodeHandle, size: Amount, label: String, is_master: bool) {
         for attempt in self.attempts.values_mut() {
-            attempt.is_active |= attempt.id == id.application_attempt_id;
+            attempt.is_active |= attempt.id == id.application_attempt_id && !attempt.may_hold;
         }
         self.held.insert(id, Held { node: row_of(node), size, label, is_running: false, is_master });
         self.fresh.push(id);

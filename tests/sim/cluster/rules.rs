@@ -91,6 +91,7 @@ impl Books {
     pub(super) fn check_grants(&mut self, held: (bool, bool), tally: &mut Tally) -> Result<(), String> {
         let fresh = core::mem::take(&mut self.fresh);
         self.has_resized &= held.0;
+        self.is_held = held.1;
         for id in &fresh {
             let Some(held) = self.held.get(id) else { continue };
             let Some(node) = self.nodes.get(&held.node) else {
