@@ -41,7 +41,7 @@ use heddle_wire::application_client::*;
 use heddle_wire::frame::Frame;
 use heddle_wire::message::decode_reject;
 use heddle_wire::record::*;
-use heddle_wire::{Flags, Message, Reject, RejectCode, decode, write_frame};
+use heddle_wire::{Flags, Message, Reject, RejectCode, WriteMessage, decode, write_frame};
 use submission::submission as context;
 
 /// Start of the ResourceManager.
@@ -293,14 +293,7 @@ impl Rm {
     /// Sends a request; answers may come later.
     fn send<M>(&mut self, user: &str, is_admin: bool, message: &M)
     where
-        M: Message
-            + for<'a> rkyv::Serialize<
-                rkyv::api::high::HighSerializer<
-                    Vec<u8>,
-                    rkyv::ser::allocator::ArenaHandle<'a>,
-                    rkyv::rancor::BoxedError,
-                >,
-            >,
+        M: WriteMessage,
     {
         self.correlation_id += 1;
         let mut frame = Vec::new();

@@ -10,13 +10,12 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 use heddle_wire::frame::Frame;
 use heddle_wire::message::decode_reject;
-use heddle_wire::{DecodeError, Flags, FrameDecoder, FrameError, Message, Opcode, RejectCode};
+use heddle_wire::{DecodeError, Flags, FrameDecoder, FrameError, Message, Opcode, RejectCode, WriteMessage};
 use quinn::{ConnectError, ConnectionError, Endpoint, ReadError, RecvStream, SendStream, VarInt, WriteError};
-use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
+use rkyv::api::high::{HighDeserializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::{BoxedError, Failure};
-use rkyv::ser::allocator::ArenaHandle;
-use rkyv::{Deserialize, Portable, Serialize};
+use rkyv::{Deserialize, Portable};
 use thiserror::Error;
 
 use crate::pki::{Identity, PkiError, SERVER_NAME};
@@ -240,7 +239,7 @@ impl RpcClient {
     /// timeout the client can be used again: the late answer is passed over.
     pub async fn call<Req, Resp>(&mut self, routing_key: u64, request: &Req) -> Result<Resp, ClientError>
     where
-        Req: Message + for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, BoxedError>>,
+        Req: WriteMessage,
         Resp: Message,
         Resp::Archived: Portable
             + for<'a> CheckBytes<HighValidator<'a, Failure>>

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use heddle_wire::error::FrameError;
 use heddle_wire::frame::{Frame, HEADER_SIZE};
 use heddle_wire::message::{write_frame_error, write_reject};
-use heddle_wire::{Flags, FrameDecoder, FrameHeader, Message, Opcode, Reject, RejectCode};
+use heddle_wire::{Flags, FrameDecoder, FrameHeader, Opcode, Reject, RejectCode, WriteMessage};
 use quinn::{Connection, RecvStream};
 
 use super::administered_nodes::{NodeCalls, named_nodes};
@@ -306,14 +306,7 @@ fn refuse_later(net: &Rc<Net>, peer: &Rc<Peer>, stream: StreamRef, header: Frame
 /// Appends an answer.
 fn respond<M>(bytes: &mut Vec<u8>, header: FrameHeader, answer: &M)
 where
-    M: Message
-        + for<'a> rkyv::Serialize<
-            rkyv::api::high::HighSerializer<
-                Vec<u8>,
-                rkyv::ser::allocator::ArenaHandle<'a>,
-                rkyv::rancor::BoxedError,
-            >,
-        >,
+    M: WriteMessage,
 {
     heddle_wire::write_frame(bytes, Flags::RESPONSE, header.correlation_id, header.routing_key, answer);
 }

@@ -20,7 +20,7 @@ use heddle_wire::frame::Frame;
 use heddle_wire::message::decode_reject;
 use heddle_wire::record::*;
 use heddle_wire::token::{AmRmTokenIdentifier, Identifier, TokenKey};
-use heddle_wire::{Flags, HEADER_SIZE, Message, Opcode, Reject, RejectCode, decode, write_frame};
+use heddle_wire::{Flags, HEADER_SIZE, Opcode, Reject, RejectCode, WriteMessage, decode, write_frame};
 
 /// A node: its name and how many containers fit it.
 #[derive(Clone, Debug)]
@@ -500,14 +500,7 @@ impl Door {
 
     pub fn frame<M>(&mut self, am: &Am, message: &M) -> Vec<u8>
     where
-        M: Message
-            + for<'a> rkyv::Serialize<
-                rkyv::api::high::HighSerializer<
-                    Vec<u8>,
-                    rkyv::ser::allocator::ArenaHandle<'a>,
-                    rkyv::rancor::BoxedError,
-                >,
-            >,
+        M: WriteMessage,
     {
         self.correlation_id += 1;
         let mut frame = Vec::new();
@@ -518,14 +511,7 @@ impl Door {
     /// Sends a request and returns its answer.
     pub fn send<M>(&mut self, am: &Am, message: &M) -> Reply
     where
-        M: Message
-            + for<'a> rkyv::Serialize<
-                rkyv::api::high::HighSerializer<
-                    Vec<u8>,
-                    rkyv::ser::allocator::ArenaHandle<'a>,
-                    rkyv::rancor::BoxedError,
-                >,
-            >,
+        M: WriteMessage,
     {
         let frame = self.frame(am, message);
         let mut replies = self.send_frames(&[(frame, am.stream, am.peer)]);

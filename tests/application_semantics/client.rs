@@ -7,6 +7,7 @@ use heddle::engine::event::ExtendedResource;
 use heddle::engine::scheduler::resource::{ResourceType, ResourceTypes, ResourceVector};
 use heddle::engine::scheduler::settings::{Calculator, Capacity, QueueSettings};
 use heddle_wire::Opcode;
+use heddle_wire::WriteMessage;
 use heddle_wire::resource_tracker::UnRegisterNodeManagerRequest;
 
 fn refused(rm: &mut Rm, change: impl FnOnce(&mut ApplicationSubmissionContext)) -> (RejectCode, String) {
@@ -534,14 +535,7 @@ fn resource_types_are_told_memory_first() {
 /// The archive of a record, as the scheduler makes it.
 pub(super) fn archive<M>(message: &M) -> Box<[u8]>
 where
-    M: Message
-        + for<'a> rkyv::Serialize<
-            rkyv::api::high::HighSerializer<
-                Vec<u8>,
-                rkyv::ser::allocator::ArenaHandle<'a>,
-                rkyv::rancor::BoxedError,
-            >,
-        >,
+    M: WriteMessage,
 {
     let mut frame = Vec::new();
     write_frame(&mut frame, Flags::RESPONSE, 0, 0, message);

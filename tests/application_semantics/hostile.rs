@@ -2,6 +2,7 @@
 //! Owns: those frames. Called by: the test harness. Does not: send bytes that are no record; `wire/tests` and the fuzzers do.
 
 use super::*;
+use heddle_wire::WriteMessage;
 use heddle_wire::administration::*;
 use heddle_wire::limits;
 
@@ -14,14 +15,7 @@ fn strangers() -> Vec<ApplicationId> {
 /// Sends a request: it gets one answer, now or late, whatever it says.
 fn send<M>(rm: &mut Rm, message: &M)
 where
-    M: Message
-        + for<'a> rkyv::Serialize<
-            rkyv::api::high::HighSerializer<
-                Vec<u8>,
-                rkyv::ser::allocator::ArenaHandle<'a>,
-                rkyv::rancor::BoxedError,
-            >,
-        >,
+    M: WriteMessage,
 {
     for is_admin in [false, true] {
         rm.send("mallory", is_admin, message);

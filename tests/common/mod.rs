@@ -15,7 +15,7 @@ use heddle_wire::frame::Frame;
 use heddle_wire::message::decode_reject;
 use heddle_wire::record::*;
 use heddle_wire::resource_tracker::*;
-use heddle_wire::{Flags, Message, Opcode, Reject, RejectCode, decode, write_frame};
+use heddle_wire::{Flags, Opcode, Reject, RejectCode, WriteMessage, decode, write_frame};
 
 /// What came back for one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,14 +129,7 @@ impl Engine {
     /// A frame with the next correlation id.
     pub fn frame<M>(&mut self, routing_key: u64, message: &M) -> Vec<u8>
     where
-        M: Message
-            + for<'a> rkyv::Serialize<
-                rkyv::api::high::HighSerializer<
-                    Vec<u8>,
-                    rkyv::ser::allocator::ArenaHandle<'a>,
-                    rkyv::rancor::BoxedError,
-                >,
-            >,
+        M: WriteMessage,
     {
         self.correlation_id += 1;
         let mut frame = Vec::new();

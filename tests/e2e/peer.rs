@@ -11,7 +11,7 @@ use heddle_wire::record::{NodeAction, NodeHandle, NodeId, Resource};
 use heddle_wire::resource_tracker::{
     NodeHeartbeatRequest, NodeHeartbeatResponse, RegisterNodeManagerRequest, RegisterNodeManagerResponse,
 };
-use heddle_wire::{Message, Opcode, Reject, decode, write_frame};
+use heddle_wire::{Opcode, Reject, WriteMessage, decode, write_frame};
 use quinn::{Connecting, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -19,31 +19,6 @@ use tokio::time::MissedTickBehavior;
 
 /// Longest wait for anything; far beyond what a loaded machine needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A message that can be written.
-pub(crate) trait Sent:
-    Message
-    + for<'a> rkyv::Serialize<
-        rkyv::api::high::HighSerializer<
-            Vec<u8>,
-            rkyv::ser::allocator::ArenaHandle<'a>,
-            rkyv::rancor::BoxedError,
-        >,
-    >
-{
-}
-
-impl<M> Sent for M where
-    M: Message
-        + for<'a> rkyv::Serialize<
-            rkyv::api::high::HighSerializer<
-                Vec<u8>,
-                rkyv::ser::allocator::ArenaHandle<'a>,
-                rkyv::rancor::BoxedError,
-            >,
-        >
-{
-}
 
 /// An authority and what it issued.
 pub(crate) struct Pki {
@@ -129,7 +104,12 @@ impl Peer {
             .unwrap();
     }
 
-    pub(crate) async fn request(&mut self, correlation_id: u64, routing_key: u64, message: &impl Sent) {
+    pub(crate) async fn request(
+        &mut self,
+        correlation_id: u64,
+        routing_key: u64,
+        message: &impl WriteMessage,
+    ) {
         let mut bytes = Vec::new();
         write_frame(&mut bytes, Flags::REQUEST, correlation_id, routing_key, message);
         self.send(&bytes).await;

@@ -9,10 +9,10 @@ use heddle_wire::application_client::*;
 use heddle_wire::application_master::*;
 use heddle_wire::record::*;
 use heddle_wire::resource_tracker::NodeHeartbeatResponse;
-use heddle_wire::{Reject, decode};
+use heddle_wire::{Reject, WriteMessage, decode};
 
 use crate::cluster::Cluster;
-use crate::peer::{PATIENCE, Peer, Pki, Received, Sent, heartbeat, registration};
+use crate::peer::{PATIENCE, Peer, Pki, Received, heartbeat, registration};
 
 /// A client with its own connection.
 pub(crate) struct Client {
@@ -26,7 +26,7 @@ impl Client {
     }
 
     /// Sends a request and waits for its answer.
-    pub(crate) async fn call(&mut self, message: &impl Sent) -> Received {
+    pub(crate) async fn call(&mut self, message: &impl WriteMessage) -> Received {
         self.next += 1;
         self.peer.request(self.next, 0, message).await;
         let frame = self.peer.expect().await;
@@ -286,7 +286,7 @@ impl Master {
     }
 
     /// Sends a request and waits for its answer, taking in pushes before it.
-    pub(crate) async fn call(&mut self, message: &impl Sent) -> Received {
+    pub(crate) async fn call(&mut self, message: &impl WriteMessage) -> Received {
         self.next += 1;
         self.peer.request(self.next, self.handle.0, message).await;
         loop {

@@ -9,7 +9,7 @@ use heddle_wire::application_client::{GetClusterNodesRequest, GetClusterNodesRes
 use heddle_wire::frame::Frame;
 use heddle_wire::message::write_reject;
 use heddle_wire::record::{NodeHandle, NodeReport};
-use heddle_wire::{Flags, Message, Opcode, Reject, RejectCode, decode, write_frame};
+use heddle_wire::{Flags, Message, Opcode, Reject, RejectCode, WriteMessage, decode, write_frame};
 
 use crate::checkers::{Cause, ShardModel};
 use crate::coverage::Kind;
@@ -196,14 +196,7 @@ impl Simulation {
     /// An administrator's or client's question, answered at once.
     pub(crate) fn ask<Q, A>(&mut self, shard: usize, request: &Q) -> Result<A, String>
     where
-        Q: Message
-            + for<'a> rkyv::Serialize<
-                rkyv::api::high::HighSerializer<
-                    Vec<u8>,
-                    rkyv::ser::allocator::ArenaHandle<'a>,
-                    rkyv::rancor::BoxedError,
-                >,
-            >,
+        Q: WriteMessage,
         A: Message,
         A::Archived: rkyv::Portable
             + for<'a> rkyv::bytecheck::CheckBytes<rkyv::api::high::HighValidator<'a, rkyv::rancor::Failure>>

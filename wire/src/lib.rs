@@ -37,7 +37,7 @@ pub mod token;
 pub use any::AnyMessage;
 pub use error::{DecodeError, EncodeError, FrameError, Reject, RejectCode};
 pub use frame::{Flags, FrameDecoder, FrameHeader, HEADER_SIZE};
-pub use message::{Message, access, decode, try_write_frame, write_frame};
+pub use message::{Message, WriteMessage, access, decode, try_write_frame, write_frame};
 pub use opcode::Opcode;
 
 /// Major protocol version: the `version` of every frame header, and named by [`ALPN`].

@@ -25,6 +25,17 @@ pub trait Message: Archive {
     const IS_RESPONSE: bool;
 }
 
+/// A message that can be written into a frame: any [`Message`] of this crate.
+pub trait WriteMessage:
+    Message + for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, BoxedError>>
+{
+}
+
+impl<M> WriteMessage for M where
+    M: Message + for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, BoxedError>>
+{
+}
+
 /// Ties records to their opcodes.
 macro_rules! message {
     ($($record:ty => $opcode:ident, $is_response:literal;)*) => { $(
@@ -133,7 +144,7 @@ pub fn write_frame<M>(
     message: &M,
 ) -> usize
 where
-    M: Message + for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, BoxedError>>,
+    M: WriteMessage,
 {
     match try_write_frame(out, flags, correlation_id, routing_key, message) {
         Ok(size) => size,
@@ -157,7 +168,7 @@ pub fn try_write_frame<M>(
     message: &M,
 ) -> Result<usize, EncodeError>
 where
-    M: Message + for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, BoxedError>>,
+    M: WriteMessage,
 {
     append(out, M::OPCODE, flags, correlation_id, routing_key, message)
 }

@@ -13,7 +13,7 @@ use heddle_wire::application_master::{
 use heddle_wire::limits::*;
 use heddle_wire::record::*;
 use heddle_wire::resource_tracker::{NodeCommands, NodeHeartbeatResponse};
-use heddle_wire::{AnyMessage, DecodeError, Flags, HEADER_SIZE, Message, decode, try_write_frame};
+use heddle_wire::{AnyMessage, DecodeError, Flags, HEADER_SIZE, WriteMessage, decode, try_write_frame};
 
 const HANDLE: AttemptHandle = AttemptHandle::new(1, 2, 3);
 const NODE: NodeHandle = NodeHandle::new(1, 2, 3);
@@ -65,14 +65,7 @@ fn nm_token() -> NmToken {
 
 fn body_size<M>(record: &M) -> usize
 where
-    M: Message
-        + for<'a> rkyv::Serialize<
-            rkyv::api::high::HighSerializer<
-                Vec<u8>,
-                rkyv::ser::allocator::ArenaHandle<'a>,
-                rkyv::rancor::BoxedError,
-            >,
-        >,
+    M: WriteMessage,
 {
     let mut bytes = Vec::new();
     let flags = if M::IS_RESPONSE { Flags::RESPONSE } else { Flags::REQUEST };

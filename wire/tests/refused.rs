@@ -8,20 +8,13 @@ use heddle_wire::frame::Frame;
 use heddle_wire::limits::*;
 use heddle_wire::record::*;
 use heddle_wire::resource_tracker::MEMORY_MB_MAX;
-use heddle_wire::{AnyMessage, DecodeError, Flags, Message, try_write_frame};
+use heddle_wire::{AnyMessage, DecodeError, Flags, WriteMessage, try_write_frame};
 
 const APPLICATION: ApplicationId = ApplicationId { cluster_timestamp: 1_763_625_600_000, id: 7 };
 
 fn read<M>(request: &M) -> Result<(), DecodeError>
 where
-    M: Message
-        + for<'a> rkyv::Serialize<
-            rkyv::api::high::HighSerializer<
-                Vec<u8>,
-                rkyv::ser::allocator::ArenaHandle<'a>,
-                rkyv::rancor::BoxedError,
-            >,
-        >,
+    M: WriteMessage,
 {
     let mut bytes = Vec::new();
     try_write_frame(&mut bytes, Flags::REQUEST, 1, 0, request).expect("it is a frame");

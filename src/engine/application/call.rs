@@ -5,35 +5,10 @@
 use heddle_wire::frame::{Flags, FrameHeader};
 use heddle_wire::message::{try_write_frame, write_frame, write_reject};
 use heddle_wire::record as wire;
-use heddle_wire::{EncodeError, Message, Reject, RejectCode};
+use heddle_wire::{EncodeError, Reject, RejectCode, WriteMessage};
 
 use crate::engine::batch::{AnswerBatch, Caller, StreamRef};
 use crate::engine::event::{ExtendedResource, Resource};
-
-/// A record that can be written into a frame.
-pub(super) trait Record:
-    Message
-    + for<'a> rkyv::Serialize<
-        rkyv::api::high::HighSerializer<
-            Vec<u8>,
-            rkyv::ser::allocator::ArenaHandle<'a>,
-            rkyv::rancor::BoxedError,
-        >,
-    >
-{
-}
-
-impl<M> Record for M where
-    M: Message
-        + for<'a> rkyv::Serialize<
-            rkyv::api::high::HighSerializer<
-                Vec<u8>,
-                rkyv::ser::allocator::ArenaHandle<'a>,
-                rkyv::rancor::BoxedError,
-            >,
-        >
-{
-}
 
 /// Reads a request in place and checks it.
 macro_rules! request {
@@ -61,14 +36,14 @@ impl Call {
     }
 
     /// Answers with a record that is bounded by construction.
-    pub(super) fn answer<M: Record>(&self, answers: &mut AnswerBatch, message: &M) {
+    pub(super) fn answer<M: WriteMessage>(&self, answers: &mut AnswerBatch, message: &M) {
         answers.push_with(self.stream, |out| {
             write_frame(out, Flags::RESPONSE, self.header.correlation_id, self.header.routing_key, message);
         });
     }
 
     /// Answers with a record that may be too large; nothing is written then.
-    pub(super) fn try_answer<M: Record>(
+    pub(super) fn try_answer<M: WriteMessage>(
         &self,
         answers: &mut AnswerBatch,
         message: &M,

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use heddle_wire::administration::*;
 use heddle_wire::application_client::*;
 use heddle_wire::record::{LabelToNodeIds, NodeId, NodeIdToLabels, NodeLabel};
-use heddle_wire::{Reject, RejectCode, decode};
+use heddle_wire::{Reject, RejectCode, WriteMessage, decode};
 
 use super::administration;
 use super::audit::Line;
-use super::call::{Call, Record};
+use super::call::Call;
 use super::manager::ApplicationManager;
 use super::message::{ApplicationOutput, ApplicationReply};
 use super::waiting::{Wait, Waiter};
@@ -179,7 +179,7 @@ fn not_archived(error: heddle_wire::DecodeError) -> Reject {
 }
 
 /// Answers with what another role has written and this one completed.
-fn try_answer<M: Record>(call: &Call, response: &M, out: &mut ApplicationOutput) -> Result<(), Reject> {
+fn try_answer<M: WriteMessage>(call: &Call, response: &M, out: &mut ApplicationOutput) -> Result<(), Reject> {
     call.try_answer(&mut out.late_answers, response)
         .map_err(|error| internal(&format!("{error}; ask for less")))
 }

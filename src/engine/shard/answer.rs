@@ -8,7 +8,7 @@ use heddle_wire::frame::{Flags, HEADER_SIZE, offset};
 use heddle_wire::message::write_reject;
 use heddle_wire::record::NodeAction;
 use heddle_wire::resource_tracker::{ArchivedNodeHeartbeatResponse, NodeHeartbeatResponse, NodeUpdates};
-use heddle_wire::{FrameHeader, Message, Opcode, Reject, RejectCode, write_frame};
+use heddle_wire::{FrameHeader, Opcode, Reject, RejectCode, WriteMessage, write_frame};
 
 use super::{Outbox, Shard};
 use crate::engine::batch::{AnswerBatch, FrameRef};
@@ -170,14 +170,7 @@ impl Shard {
         answers: &mut AnswerBatch,
         message: &M,
     ) where
-        M: Message
-            + for<'a> rkyv::Serialize<
-                rkyv::api::high::HighSerializer<
-                    Vec<u8>,
-                    rkyv::ser::allocator::ArenaHandle<'a>,
-                    rkyv::rancor::BoxedError,
-                >,
-            >,
+        M: WriteMessage,
     {
         answers.push_with(frame.stream, |out| {
             write_frame(out, Flags::RESPONSE, header.correlation_id, header.routing_key, message);
