@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::event::{ExtendedResource, Resource};
 
 /// Types whose amounts lie in the vector itself; more are kept behind a pointer.
-const INLINE: usize = 4;
+pub(super) const INLINE: usize = 4;
 
 /// Index of memory, MiB.
 pub const MEMORY: usize = 0;

@@ -4,10 +4,7 @@
 //! Invariant: a sum from which everything was taken again is nothing. An ask is below 2^31 containers, an attempt has at most
 //! 2^18 keys, and there are at most 2^24 attempts: that leaves 2^55 for the size of each container.
 
-use super::resource::{MEMORY, ResourceVector};
-
-/// Types whose amounts lie in the sum itself; more are kept behind a pointer.
-const INLINE: usize = 4;
+use super::resource::{INLINE, MEMORY, ResourceVector};
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
